@@ -1,0 +1,49 @@
+/**
+ * What the author of a lock driver implements. Waiting, renewal, loss detection, queues inside the process
+ * and time-outs are not the driver's business: `LockService` does them once for all drivers.
+ *
+ * Promises every driver keeps:
+ *
+ * 1. `acquire` is one atomic attempt. It never waits for the holder.
+ * 2. An attempt whose reply was lost may be sent again with the same token and recognises its own lock:
+ *    it is acquired, with the full life and a fence not lower than before.
+ * 3. `extend` and `release` compare the token and do nothing to another holder's lock.
+ * 4. Expiry is decided by the server's clock (or the session's), never by the caller's.
+ * 5. Fences grow with every new holder of a name, also after the server lost its memory.
+ * 6. A method rejects when the backend could not be asked, did not answer or refused service for whatever
+ *    reason (READONLY, LOADING, a closed socket, …). That is "unavailable"; it is never reported as busy.
+ */
+export abstract class LockDriver {
+  /** Name in messages and metrics, e.g. `redis`. */
+  abstract readonly name: string;
+
+  /** One attempt to lock `name` for `ttlMs` under `token`. */
+  abstract acquire(name: string, token: string, ttlMs: number): Promise<AcquireAnswer>;
+
+  /**
+   * Prolongs several locks in one round trip, each to `ttlMs` from now.
+   *
+   * @returns one boolean a lock, in order: false says definitely that it is not the caller's any more.
+   */
+  abstract extend(locks: readonly LockRef[], ttlMs: number): Promise<boolean[]>;
+
+  /** @returns false when the token does not hold the lock (any more). */
+  abstract release(name: string, token: string): Promise<boolean>;
+
+  /**
+   * Calls `wake` when the lock is released, until the returned function is called. Resolves once the
+   * subscription is in force. Wake-ups may be lost or spurious; a waiter looks again at an interval anyway.
+   */
+  watch?(name: string, wake: () => void): Promise<() => void>;
+}
+
+export interface LockRef {
+  readonly name: string;
+  /** Random, one per lease; at most 64 characters. */
+  readonly token: string;
+}
+
+export type AcquireAnswer =
+  | { readonly acquired: true; readonly fence: bigint }
+  /** `retryAfterMs`: life left of the present lock. `holder`: its token, if the driver can tell. */
+  | { readonly acquired: false; readonly retryAfterMs: number; readonly holder?: string };
