@@ -1,0 +1,42 @@
+import { accessSync, constants, readdirSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+/** Folders that hold servers but are not on everybody's PATH. Newest PostgreSQL first. */
+function folders(): string[] {
+  return [
+    ...(process.env.PATH ?? '').split(delimiter),
+    '/usr/sbin',
+    '/usr/local/sbin',
+    ...versions('/usr/lib/postgresql').map((version) => `/usr/lib/postgresql/${version}/bin`),
+  ];
+}
+
+function versions(folder: string): string[] {
+  try {
+    return readdirSync(folder).toSorted((a, b) => Number.parseFloat(b) - Number.parseFloat(a));
+  } catch {
+    return [];
+  }
+}
+
+/** Full path of a program, or undefined when the machine lacks it. */
+export function findBinary(name: string): string | undefined {
+  return folders()
+    .map((folder) => join(folder, name))
+    .find(isExecutable);
+}
+
+export function binary(name: string): string {
+  const path = findBinary(name);
+  if (!path) throw new Error(`${name} is not installed. Run: npm run test:servers`);
+  return path;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
