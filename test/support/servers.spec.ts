@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import { Redis } from 'ioredis';
 import mysql from 'mysql2/promise';
 import pg from 'pg';
+import { redisClient } from './redis-client.js';
 import {
   sharedMariaDb,
   sharedPostgres,
@@ -10,12 +10,6 @@ import {
   startPostgres,
   startRedis,
 } from './servers.js';
-
-function redisClient(url: string): Redis {
-  const client = new Redis(url, { retryStrategy: () => 50, maxRetriesPerRequest: null });
-  client.on('error', () => undefined);
-  return client;
-}
 
 async function postgres(url: string, text: string): Promise<unknown[]> {
   const client = new pg.Client({ connectionString: url });
@@ -41,7 +35,6 @@ describe('the shared servers', () => {
   it('serve every worker', async () => {
     const client = redisClient(sharedRedisUrl());
     expect(await client.ping()).toBe('PONG');
-    client.disconnect();
     expect(await postgres(await sharedPostgres().createDatabase(), 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
     expect(await mariaDb(await sharedMariaDb().createDatabase(), 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
   });
@@ -59,29 +52,27 @@ describe('redis', () => {
   it('is empty after a kill and a restart on the same port', async () => {
     await using server = await startRedis();
     const { pid, port } = server;
-    const client = redisClient(server.url);
+    const client = redisClient(server.url, { maxRetriesPerRequest: null });
     await client.set('key', 'value');
     await server.kill();
     expect(() => process.kill(pid, 0)).toThrow('ESRCH');
     await server.restart();
     expect(server.port).toBe(port);
     expect(await client.get('key')).toBeNull();
-    client.disconnect();
   });
 
   it('keeps its data when its arguments say so', async () => {
     await using server = await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] });
-    const client = redisClient(server.url);
+    const client = redisClient(server.url, { maxRetriesPerRequest: null });
     await client.set('key', 'value');
     await server.kill();
     await server.restart();
     expect(await client.get('key')).toBe('value');
-    client.disconnect();
   });
 
   it('keeps connections but answers nothing while paused', async () => {
     await using server = await startRedis();
-    const client = redisClient(server.url);
+    const client = redisClient(server.url, { maxRetriesPerRequest: null });
     await client.ping();
     await server.pause();
     const answer = client.ping();
@@ -89,7 +80,6 @@ describe('redis', () => {
     expect(first).toBe('silence');
     await server.resume();
     expect(await answer).toBe('PONG');
-    client.disconnect();
   });
 
   it('tells why it does not start', async () => {
