@@ -40,6 +40,7 @@ export interface Server extends Stoppable, AsyncDisposable {
 export interface Recipe {
   readonly name: string;
   readonly command: string;
+  url(port: number): string;
   args(port: number, folder: string): string[];
   /** The signal of an orderly end, as before a restart. */
   readonly restartSignal: NodeJS.Signals;
@@ -68,7 +69,7 @@ export function accountForRoot(name: string): Account | undefined {
   return { uid: Number(line[1]), gid: Number(line[2]) };
 }
 
-export class ServerProcess {
+export class ServerProcess implements Server {
   readonly folder: string;
   port = 0;
   #recipe: Recipe;
@@ -102,6 +103,10 @@ export class ServerProcess {
     }
   }
 
+  get url(): string {
+    return this.#recipe.url(this.port);
+  }
+
   get pid(): number {
     return this.#process?.pid ?? 0;
   }
@@ -112,6 +117,10 @@ export class ServerProcess {
     rmSync(this.folder, { recursive: true, force: true });
     this.#guard.dismiss();
     stopped(this);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
   }
 
   async kill(): Promise<void> {

@@ -17,7 +17,7 @@ export interface SqlServer extends Server, Databases {}
 export interface Databases {
   readonly url: string;
   /** Makes an empty database and gives its URL. One of the same name is dropped first. */
-  createDatabase(name?: string): Promise<string>;
+  createDatabase: (name?: string) => Promise<string>;
 }
 
 export interface RedisOptions {
@@ -39,6 +39,7 @@ export async function startRedis({ args = [], port, dir }: RedisOptions = {}): P
   const recipe: Recipe = {
     name: 'redis',
     command: binary('redis-server'),
+    url: redisUrl,
     restartSignal: 'SIGTERM',
     stopSignal: 'KILL',
     args: (port, folder) => [
@@ -47,7 +48,7 @@ export async function startRedis({ args = [], port, dir }: RedisOptions = {}): P
     ],
     ping: pingRedis,
   };
-  return serverOf(await ServerProcess.start(recipe, port), redisUrl);
+  return ServerProcess.start(recipe, port);
 }
 
 /** Committed means on disk: a killed server comes back with everything it acknowledged. */
@@ -56,6 +57,7 @@ export async function startPostgres({ args = [], port }: SqlOptions = {}): Promi
   const recipe: Recipe = {
     name: 'postgres',
     command: binary('postgres'),
+    url: postgresUrl,
     restartSignal: 'SIGINT',
     stopSignal: 'QUIT',
     user,
@@ -83,7 +85,8 @@ export async function startPostgres({ args = [], port }: SqlOptions = {}): Promi
     ping: (port) => queryPostgres(postgresUrl(port), ['SELECT 1']),
     cleanUp: freeSharedMemory,
   };
-  return sqlServerOf(await ServerProcess.start(recipe, port), postgresUrl, postgresDatabases);
+  const server = await ServerProcess.start(recipe, port);
+  return Object.assign(server, { createDatabase: postgresDatabases(server.url).createDatabase });
 }
 
 /** Committed means on disk here too. Serves the MySQL protocol. */
@@ -92,6 +95,7 @@ export async function startMariaDb({ args = [], port }: SqlOptions = {}): Promis
   const recipe: Recipe = {
     name: 'mariadb',
     command: binary('mariadbd'),
+    url: mariaDbUrl,
     restartSignal: 'SIGTERM',
     stopSignal: 'KILL',
     user,
@@ -115,7 +119,8 @@ export async function startMariaDb({ args = [], port }: SqlOptions = {}): Promis
     },
     ping: (port) => queryMariaDb(mariaDbUrl(port), ['SELECT 1']),
   };
-  return sqlServerOf(await ServerProcess.start(recipe, port), mariaDbUrl, mariaDbDatabases);
+  const server = await ServerProcess.start(recipe, port);
+  return Object.assign(server, { createDatabase: mariaDbDatabases(server.url).createDatabase });
 }
 
 const MARIADB_INIT_SQL = `
@@ -159,7 +164,7 @@ function mariaDbUrl(port: number): string {
 function postgresDatabases(url: string): Databases {
   return {
     url,
-    async createDatabase(name = freshName()) {
+    createDatabase: async (name = freshName()) => {
       await queryPostgres(url, [
         `DROP DATABASE IF EXISTS "${name}" WITH (FORCE)`,
         `CREATE DATABASE "${name}"`,
@@ -172,7 +177,7 @@ function postgresDatabases(url: string): Databases {
 function mariaDbDatabases(url: string): Databases {
   return {
     url,
-    async createDatabase(name = freshName()) {
+    createDatabase: async (name = freshName()) => {
       await queryMariaDb(url, [`DROP DATABASE IF EXISTS \`${name}\``, `CREATE DATABASE \`${name}\``]);
       return withDatabase(url, name);
     },
@@ -187,34 +192,6 @@ function withDatabase(serverUrl: string, name: string): string {
   const url = new URL(serverUrl);
   url.pathname = `/${name}`;
   return url.href;
-}
-
-function serverOf(server: ServerProcess, urlOf: (port: number) => string): Server {
-  return {
-    port: server.port,
-    url: urlOf(server.port),
-    get pid() {
-      return server.pid;
-    },
-    stop: () => server.stop(),
-    kill: () => server.kill(),
-    pause: () => server.pause(),
-    resume: () => server.resume(),
-    restart: () => server.restart(),
-    [Symbol.asyncDispose]: () => server.stop(),
-  };
-}
-
-function sqlServerOf(
-  server: ServerProcess,
-  urlOf: (port: number) => string,
-  databasesOf: (url: string) => Databases,
-): SqlServer {
-  const { createDatabase } = databasesOf(urlOf(server.port));
-  return Object.defineProperties({} as SqlServer, {
-    ...Object.getOwnPropertyDescriptors(serverOf(server, urlOf)),
-    createDatabase: { value: createDatabase, enumerable: true },
-  });
 }
 
 async function pingRedis(port: number): Promise<void> {
