@@ -1,0 +1,1 @@
+export { RedisLock, type RedisLockOptions, redisLock } from './redis-lock.js';

@@ -1,0 +1,1 @@
+export { RedisStore, type RedisStoreOptions, redisStore } from './redis-store.js';
