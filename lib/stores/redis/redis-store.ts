@@ -38,15 +38,19 @@ export interface RedisStoreOptions {
  */
 const FIELDS = 14;
 
-/** Lua: leaves the record of `KEYS[1]` in `row`, or nil, and the milliseconds it has left in `left`. */
+/** Lua: leaves the record of `KEYS[1]` in `row`, or nothing. */
 const READ = `
 local packed = redis.call('GET', KEYS[1])
-local row = packed and cmsgpack.unpack(packed)
+local row = packed and cmsgpack.unpack(packed)`;
+
+/** Lua: leaves the milliseconds `row` has left in `left`; -1 is for ever. */
+const READ_LEFT = `
 local left = row and redis.call('PTTL', KEYS[1])`;
 
 /** Lua: leaves in `owns` whether `ARGV[1]` owns `row` and has neither settled it nor lost track of it. */
 const OWNS = `
 ${READ}
+${READ_LEFT}
 local owns = row and row[1] == 'running' and row[3] == ARGV[1] and left ~= -1`;
 
 const ANSWER_RECORD = `return {0, left, unpack(row, 1, ${FIELDS})}`;
@@ -82,6 +86,7 @@ return {1, attempt, fence}
 /** KEYS: record. Answers 0 and the record, or nil. */
 const FIND = new Script(`
 ${READ}
+${READ_LEFT}
 if row then
   ${ANSWER_RECORD}
 end
