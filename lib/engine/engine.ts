@@ -1,0 +1,346 @@
+import { randomUUID } from 'node:crypto';
+import { IdempotencyError } from '../idempotency.errors.js';
+import type { LockLease } from '../locks/lock-lease.js';
+import type { LockService } from '../locks/lock.service.js';
+import type { ClaimAnswer, ResultStore, StoredRecord, StoredResponse } from '../stores/result-store.js';
+import { BackendUnavailableError, within } from './backend.js';
+import { systemClock, type Clock } from './clock.js';
+import { instant, type Instant, Lease, type LeaseSource } from './lease.js';
+import { LeaseKeeper } from './lease-keeper.js';
+import { Ownership, type OwnershipSupport, type Seen } from './ownership.js';
+import type { CallIdentity, CallPolicy, EngineCounters, EngineLog } from './policy.js';
+import { ReleaseWatch } from './release-watch.js';
+
+/** How often a record may vanish between refusal and read before the store counts as broken. */
+const VANISHINGS = 5;
+/** What a duplicate of a running call is told to wait before it asks again, in milliseconds. */
+const RETRY_AFTER_MS = 1_000;
+
+export interface EngineOptions {
+  readonly store: ResultStore;
+  /** Keeps duplicates of other processes off the store. The store alone is already safe. */
+  readonly locks?: LockService | undefined;
+  readonly backendTimeoutMs: number;
+  readonly log: EngineLog;
+  readonly clock?: Clock;
+  readonly keeper?: LeaseKeeper;
+}
+
+/** How a call goes on after its claim. */
+export type Begun =
+  | { readonly kind: 'run'; readonly ownership: Ownership }
+  | { readonly kind: 'replay'; readonly response: StoredResponse; readonly attempt: number; readonly token: string | null }
+  /** `onUnavailable: 'run'`: nothing protects this call. */
+  | { readonly kind: 'unprotected' };
+
+/** A call of this process that is claiming or running; its duplicates look here first. */
+interface Slot {
+  readonly fingerprint: string;
+  readonly claimed: Promise<Claimed>;
+  ownership?: Ownership;
+}
+
+type Claimed =
+  | { readonly is: 'owned'; readonly ownership: Ownership }
+  | { readonly is: 'found'; readonly seen: Seen }
+  | { readonly is: 'failed'; readonly error: unknown };
+
+/**
+ * Claims keys. A call goes one way through it: identity -> claim -> run (the caller's) -> settle (`Ownership`).
+ *
+ * 1. Duplicates inside the process meet at the slot of the first: no round trip.
+ * 2. With a lock, duplicates of other processes meet there; who finds it taken only reads the record.
+ * 3. The store's claim decides. Losing the lock therefore never lets anything run twice.
+ */
+export class IdempotencyEngine {
+  readonly counters: EngineCounters = {
+    claims: 0,
+    replays: 0,
+    conflicts: 0,
+    mismatches: 0,
+    lostLeases: 0,
+    uncertain: 0,
+    unstored: 0,
+    unavailable: 0,
+    unprotected: 0,
+  };
+  private readonly slots = new Map<string, Slot>();
+  private readonly owned = new Set<Ownership>();
+  private readonly clock: Clock;
+  private readonly support: OwnershipSupport;
+  private readonly claims: LeaseSource;
+
+  constructor(private readonly options: EngineOptions) {
+    const { store, log, backendTimeoutMs } = options;
+    this.clock = options.clock ?? systemClock;
+    const keeper = options.keeper ?? new LeaseKeeper(this.clock);
+    this.support = { store, log, keeper, counters: this.counters };
+    this.claims = {
+      renew: (leases, leaseMs) =>
+        within(backendTimeoutMs, `Store ${store.name}`, () =>
+          store.renew(
+            leases.map(({ name, token }) => ({ id: name, token })),
+            leaseMs,
+          ),
+        ),
+    };
+  }
+
+  /** Calls of this process that own their key at the moment. */
+  get running(): number {
+    return this.owned.size;
+  }
+
+  /**
+   * Claims the key of a call, or says how its duplicate is answered.
+   *
+   * @throws IdempotencyError for every refusal: `key-reused`, `in-progress`, `response-not-replayable`,
+   * `outcome-uncertain`, `unavailable`.
+   */
+  async begin(identity: CallIdentity, policy: CallPolicy): Promise<Begun> {
+    try {
+      return await this.claimOrMeet(identity, policy);
+    } catch (error) {
+      if (!(error instanceof BackendUnavailableError)) throw error;
+      return this.unavailable(identity, policy, error);
+    }
+  }
+
+  /** Puts the answer a recorded value was made into in its place. Failing costs only making it again. */
+  async replaceAnswer(
+    { id, scope }: CallIdentity,
+    { retentionMs, backendTimeoutMs }: CallPolicy,
+    token: string | null,
+    response: StoredResponse,
+  ): Promise<void> {
+    const { store, log } = this.options;
+    if (token === null) return;
+    try {
+      await within(backendTimeoutMs, `Store ${store.name}`, () => store.complete(id, token, response, retentionMs));
+    } catch (error) {
+      log.warn(`${scope} (record ${id.slice(0, 12)}): the rendered answer was not stored: ${String(error)}`);
+    }
+  }
+
+  /** Waits until no call of this process owns a key any more, for at most `ms` milliseconds. */
+  async drain(ms: number): Promise<boolean> {
+    const until = this.clock.mono() + ms;
+    for (const ownership of this.owned) await ownership.settledWithin(until - this.clock.mono());
+    return this.owned.size === 0;
+  }
+
+  private async claimOrMeet(identity: CallIdentity, policy: CallPolicy): Promise<Begun> {
+    const waitUntil = this.clock.mono() + policy.waitTimeoutMs;
+    for (;;) {
+      const slot = this.slots.get(identity.id);
+      if (slot?.ownership && !slot.ownership.isHeld()) {
+        // The owner here has lost it; others may have it now. Not for its duplicates to wait on.
+        this.slots.delete(identity.id);
+        continue;
+      }
+      if (slot?.ownership && slot.fingerprint !== identity.fingerprint) return this.answer(slot.ownership.running, identity);
+      // Another payload has nothing to learn from a claim under way: it asks for itself.
+      const joined = slot?.fingerprint === identity.fingerprint ? slot : undefined;
+      const claimed = await (joined?.claimed ?? this.contendInSlot(identity, policy, waitUntil));
+      if (claimed.is === 'failed') throw claimed.error;
+      if (claimed.is === 'found') return this.answer(claimed.seen, identity);
+      const { ownership } = claimed;
+      if (!joined) return { kind: 'run', ownership };
+      if (policy.onConflict === 'reject') return this.answer(ownership.running, identity);
+      const seen = await ownership.settledWithin(waitUntil - this.clock.mono());
+      if (seen === undefined) return this.answer(ownership.running, identity);
+      if (seen !== null) return this.answer(seen, identity);
+    }
+  }
+
+  /** The one of this process that asks the backends; the others wait for its answer. */
+  private async contendInSlot(identity: CallIdentity, policy: CallPolicy, waitUntil: number): Promise<Claimed> {
+    const claimed = this.contend(identity, policy, waitUntil).then(
+      (found): Claimed => found,
+      (error: unknown): Claimed => ({ is: 'failed', error }),
+    );
+    const taken = this.slots.get(identity.id);
+    const slot: Slot = { fingerprint: identity.fingerprint, claimed };
+    if (!taken) this.slots.set(identity.id, slot);
+    const result = await claimed;
+    if (result.is === 'owned') {
+      slot.ownership = result.ownership;
+      this.slots.set(identity.id, slot);
+    } else if (this.slots.get(identity.id) === slot) {
+      this.slots.delete(identity.id);
+    }
+    return result;
+  }
+
+  private async contend(identity: CallIdentity, policy: CallPolicy, waitUntil: number): Promise<Claimed> {
+    const token = randomUUID();
+    let vanishings = 0;
+    let watch: ReleaseWatch | undefined;
+    try {
+      for (;;) {
+        const found = await this.tryClaim(identity, policy, token);
+        if (found instanceof Ownership) return { is: 'owned', ownership: found };
+        if (found === null) {
+          if (++vanishings < VANISHINGS) continue;
+          throw new BackendUnavailableError(`Store ${this.options.store.name} refuses a claim and shows no record`);
+        }
+        const worthWaiting = found.state === 'running' && (found.fingerprint ?? identity.fingerprint) === identity.fingerprint;
+        const left = waitUntil - this.clock.mono();
+        if (policy.onConflict === 'reject' || !worthWaiting || left <= 0) return { is: 'found', seen: found };
+        if (!watch) {
+          // Subscribed first and looked again after: a release in between would wake nobody.
+          watch = await ReleaseWatch.start(identity.id, this.wakeUp, policy.backendTimeoutMs);
+          if (watch.wakes) continue;
+        }
+        await watch.next(Math.min(left, found.leaseRemainingMs + 1));
+      }
+    } finally {
+      watch?.stop();
+    }
+  }
+
+  /** One attempt: lock, then claim. @returns null when the record vanished while it was looked at. */
+  private async tryClaim(identity: CallIdentity, policy: CallPolicy, token: string): Promise<Ownership | Seen | null> {
+    const lock = await this.lock(identity, policy);
+    if (lock && 'retryAfterMs' in lock) return (await this.find(identity.id)) ?? beingClaimed(lock.retryAfterMs);
+    let found: Ownership | Seen | null = null;
+    try {
+      const sentAt = instant(this.clock);
+      const answer = await this.claim(identity, policy, token);
+      found = answer.claimed
+        ? this.own(identity, policy, token, answer, lock, sentAt)
+        : await this.withOrphanSettled(answer.record, policy);
+      return found;
+    } finally {
+      if (found && !(found instanceof Ownership) && found.state === 'completed') void lock?.release();
+      else if (!(found instanceof Ownership)) await lock?.release();
+    }
+  }
+
+  private async lock(
+    identity: CallIdentity,
+    { leaseMs: ttlMs, maxHoldMs }: CallPolicy,
+  ): Promise<LockLease | { retryAfterMs: number } | undefined> {
+    const result = await this.options.locks?.acquire(identity.id, { ttlMs, maxHoldMs });
+    if (!result) return undefined;
+    if (result.status === 'acquired') return result.lease;
+    if (result.status === 'busy') return { retryAfterMs: result.retryAfterMs };
+    throw new BackendUnavailableError('The lock is unavailable', { cause: 'cause' in result ? result.cause : undefined });
+  }
+
+  /**
+   * Sent once more with the same token when the connection broke: if the first was executed, the store
+   * recognises it. What stays unknown is given back, so a reply lost for good does not block the key.
+   */
+  private async claim(identity: CallIdentity, policy: CallPolicy, token: string): Promise<ClaimAnswer> {
+    const { store } = this.options;
+    const { leaseMs, retentionMs, backendTimeoutMs } = policy;
+    const request = { ...identity, token, leaseMs, retentionMs, takeOrphan: policy.onOrphan === 'retry' };
+    const giveBack = () => {
+      // Rejects only if the store is still away; then the claim runs out by itself.
+      store.release(identity.id, token, 'forget', retentionMs).catch(() => undefined);
+    };
+    const until = this.clock.mono() + backendTimeoutMs;
+    for (let first = true; ; first = false) {
+      try {
+        return await within(
+          Math.max(1, until - this.clock.mono()),
+          `Store ${store.name}`,
+          () => store.claim(request),
+          (late) => late.claimed && giveBack(),
+        );
+      } catch (error) {
+        if (first && this.clock.mono() < until) continue;
+        giveBack();
+        throw error;
+      }
+    }
+  }
+
+  private own(
+    identity: CallIdentity,
+    policy: CallPolicy,
+    token: string,
+    { attempt, fence }: { attempt: number; fence: bigint },
+    lock: LockLease | undefined,
+    sentAt: Instant,
+  ): Ownership {
+    this.counters.claims++;
+    const lease = new Lease(
+      {
+        name: identity.id,
+        token,
+        fence,
+        ttlMs: policy.leaseMs,
+        maxHoldMs: policy.maxHoldMs,
+        source: this.claims,
+        lostError: () => new IdempotencyError('lease-lost', { retryAfterMs: RETRY_AFTER_MS }),
+      },
+      this.clock,
+      sentAt,
+    );
+    const ownership: Ownership = new Ownership(identity, policy, attempt, lease, lock, this.support, () => {
+      this.owned.delete(ownership);
+      if (this.slots.get(identity.id)?.ownership === ownership) this.slots.delete(identity.id);
+    });
+    this.owned.add(ownership);
+    this.support.keeper.keep(lease);
+    return ownership;
+  }
+
+  /** An orphan under `onOrphan: 'uncertain'` is marked by the token it was seen with; if that fails, look again. */
+  private async withOrphanSettled(record: StoredRecord | null, policy: CallPolicy): Promise<Seen | null> {
+    const isOrphan = record?.state === 'running' && record.token !== null && record.leaseRemainingMs <= 0;
+    if (!isOrphan || policy.onOrphan === 'retry') return record;
+    const { store } = this.options;
+    const marked = await within(policy.backendTimeoutMs, `Store ${store.name}`, () =>
+      store.markUncertain(record.id, record.token!),
+    );
+    if (marked) this.counters.uncertain++;
+    return marked ? { ...record, state: 'uncertain' } : null;
+  }
+
+  private find(id: string): Promise<StoredRecord | null> {
+    const { store, backendTimeoutMs } = this.options;
+    return within(backendTimeoutMs, `Store ${store.name}`, () => store.find(id));
+  }
+
+  private get wakeUp() {
+    const { locks, store } = this.options;
+    return locks?.watch ?? (store.watch && ((id: string, wake: () => void) => store.watch!(id, wake)));
+  }
+
+  /** The answer table for duplicates. Another payload is refused whatever the state. */
+  private answer(seen: Seen, identity: CallIdentity): Begun {
+    if (seen.fingerprint !== null && seen.fingerprint !== identity.fingerprint) {
+      this.counters.mismatches++;
+      throw new IdempotencyError('key-reused');
+    }
+    if (seen.state === 'uncertain') throw new IdempotencyError('outcome-uncertain');
+    if (seen.state === 'running') {
+      this.counters.conflicts++;
+      throw new IdempotencyError('in-progress', { retryAfterMs: RETRY_AFTER_MS });
+    }
+    if (!seen.response?.body) throw new IdempotencyError('response-not-replayable');
+    this.counters.replays++;
+    return { kind: 'replay', response: seen.response, attempt: seen.attempt, token: seen.token };
+  }
+
+  private unavailable(identity: CallIdentity, policy: CallPolicy, cause: BackendUnavailableError): Begun {
+    const { log } = this.options;
+    const where = `${identity.scope} (record ${identity.id.slice(0, 12)})`;
+    if (policy.onUnavailable === 'run') {
+      this.counters.unprotected++;
+      log.warn(`${where} runs WITHOUT protection: ${cause.message}`);
+      return { kind: 'unprotected' };
+    }
+    this.counters.unavailable++;
+    log.warn(`${where} refused: ${cause.message}`);
+    throw new IdempotencyError('unavailable', { retryAfterMs: RETRY_AFTER_MS, cause });
+  }
+}
+
+/** The lock is taken, but its holder has not claimed yet. */
+function beingClaimed(leaseRemainingMs: number): Seen {
+  return { state: 'running', fingerprint: null, attempt: 0, token: null, response: null, leaseRemainingMs };
+}

@@ -1,0 +1,212 @@
+import type { LockLease } from '../locks/lock-lease.js';
+import type { ResultStore, StoredRecord, StoredResponse } from '../stores/result-store.js';
+import { BackendUnavailableError, pause, within } from './backend.js';
+import type { Lease } from './lease.js';
+import type { LeaseKeeper } from './lease-keeper.js';
+import type { CallIdentity, CallPolicy, EngineCounters, EngineLog } from './policy.js';
+
+/** What a look at a record tells a duplicate. */
+export interface Seen {
+  readonly state: StoredRecord['state'];
+  /** null: not known yet, its owner is just claiming. */
+  readonly fingerprint: string | null;
+  readonly attempt: number;
+  readonly token: string | null;
+  readonly response: StoredResponse | null;
+  readonly leaseRemainingMs: number;
+}
+
+/**
+ * How recording went. `recorded`: stored, or at least never to be given away (then it becomes uncertain).
+ * `superseded`: somebody else owns the key now; `seen` is what they left, if anything.
+ */
+export type Settlement =
+  | { readonly recorded: true }
+  | { readonly recorded: false; readonly seen: StoredRecord | null };
+
+export interface OwnershipSupport {
+  readonly store: ResultStore;
+  readonly keeper: LeaseKeeper;
+  readonly counters: EngineCounters;
+  readonly log: EngineLog;
+}
+
+/** The right and the duty to run a call and to settle it: exactly one of `complete`, `release`, `markUncertain`. */
+export class Ownership {
+  private waiters: ((seen: Seen | null) => void)[] = [];
+  private settledAs: Seen | null | undefined;
+
+  constructor(
+    readonly identity: CallIdentity,
+    readonly policy: CallPolicy,
+    readonly attempt: number,
+    private readonly lease: Lease,
+    private readonly lock: LockLease | undefined,
+    private readonly support: OwnershipSupport,
+    private readonly onSettled: () => void,
+  ) {}
+
+  get fence(): bigint {
+    return this.lease.fence;
+  }
+
+  get signal(): AbortSignal {
+    return this.lease.signal;
+  }
+
+  isHeld(): boolean {
+    return this.lease.isHeld();
+  }
+
+  /** Records the answer. Retried; the work is done, so the key is never given away for want of a store. */
+  async complete(response: StoredResponse): Promise<Settlement> {
+    const { id, fingerprint } = this.identity;
+    const { retentionMs } = this.policy;
+    let mine: boolean;
+    try {
+      mine = await this.insist(() => this.support.store.complete(id, this.lease.token, response, retentionMs));
+    } catch (error) {
+      this.support.counters.unstored++;
+      this.support.log.error(
+        `${this.label} succeeded, but its answer could not be stored; the record becomes uncertain: ${reason(error)}`,
+      );
+      void this.becomeUncertain();
+      return { recorded: true };
+    }
+    if (!mine) return this.superseded();
+    const { attempt } = this;
+    const { token } = this.lease;
+    this.settle({ state: 'completed', fingerprint, attempt, token, response, leaseRemainingMs: 0 });
+    // Not waited for: who comes in between finds the lock taken, looks at the record and replays it.
+    void this.lock?.release();
+    return { recorded: true };
+  }
+
+  /** Gives the key back without an answer. Never throws: what cannot be released runs out by itself. */
+  async release(mode: 'forget' | 'keep'): Promise<void> {
+    const { store, log } = this.support;
+    try {
+      await this.insist(() => store.release(this.identity.id, this.lease.token, mode, this.policy.retentionMs));
+    } catch (error) {
+      log.warn(`${this.label} could not be released and runs out by itself: ${reason(error)}`);
+    }
+    await this.lock?.release();
+    this.settle(null);
+  }
+
+  /** Nobody knows whether the work was done: refused from now on, until somebody settles it. Never throws. */
+  async markUncertain(): Promise<void> {
+    try {
+      this.settleUncertain(
+        await this.insist(() => this.support.store.markUncertain(this.identity.id, this.lease.token)),
+      );
+      await this.lock?.release();
+    } catch {
+      // Tried again for as long as it takes; meanwhile the claim is renewed and refuses duplicates as running.
+      void this.becomeUncertain();
+    }
+  }
+
+  /** Resolves with what a local duplicate is to be told (null: free again), or undefined after `ms`. */
+  settledWithin(ms: number): Promise<Seen | null | undefined> {
+    if (this.settledAs !== undefined) return Promise.resolve(this.settledAs);
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(undefined), Math.max(0, ms));
+      this.waiters.push((seen) => {
+        clearTimeout(timer);
+        resolve(seen);
+      });
+    });
+  }
+
+  /** What a local duplicate sees while the call runs. */
+  get running(): Seen {
+    const { attempt } = this;
+    const { token } = this.lease;
+    const leaseRemainingMs = Math.max(0, this.lease.remainingMs());
+    return { state: 'running', fingerprint: this.identity.fingerprint, attempt, token, response: null, leaseRemainingMs };
+  }
+
+  private get label(): string {
+    return `${this.identity.scope} (record ${this.identity.id.slice(0, 12)})`;
+  }
+
+  /** Tries again, ever slower, until the back-end time-out. Repeating is harmless: all of it compares the token. */
+  private async insist<T>(operation: () => Promise<T>): Promise<T> {
+    const { backendTimeoutMs } = this.policy;
+    const until = performance.now() + backendTimeoutMs;
+    for (let wait = 25; ; wait *= 2) {
+      try {
+        return await within(until - performance.now(), `Store ${this.support.store.name}`, operation);
+      } catch (error) {
+        if (performance.now() + wait >= until) throw error;
+        await pause(wait);
+      }
+    }
+  }
+
+  private async becomeUncertain(): Promise<void> {
+    const { store } = this.support;
+    for (let wait = 100; ; wait = Math.min(wait * 2, 5_000)) {
+      try {
+        const { backendTimeoutMs } = this.policy;
+        const marked = await within(backendTimeoutMs, `Store ${store.name}`, () =>
+          store.markUncertain(this.identity.id, this.lease.token),
+        );
+        this.settleUncertain(marked);
+        break;
+      } catch {
+        await pause(wait);
+      }
+    }
+    await this.lock?.release();
+  }
+
+  private async superseded(): Promise<Settlement> {
+    this.support.counters.lostLeases++;
+    this.support.log.warn(`${this.label} lost its lease; the answer of this late owner was not recorded`);
+    this.lease.lose();
+    this.settle(null);
+    void this.lock?.release();
+    const { store } = this.support;
+    try {
+      const seen = await within(this.policy.backendTimeoutMs, `Store ${store.name}`, () =>
+        store.find(this.identity.id),
+      );
+      return { recorded: false, seen };
+    } catch (error) {
+      if (!(error instanceof BackendUnavailableError)) throw error;
+      return { recorded: false, seen: null };
+    }
+  }
+
+  /** Not marked: a late `complete` got through after all, or somebody else owns the key. Duplicates look again. */
+  private settleUncertain(marked: boolean): void {
+    if (!marked) return this.settle(null);
+    this.support.counters.uncertain++;
+    this.support.log.error(`${this.label} is uncertain now and refused until it is resolved`);
+    const { attempt, identity } = this;
+    const { token } = this.lease;
+    this.settle({
+      state: 'uncertain',
+      fingerprint: identity.fingerprint,
+      attempt,
+      token,
+      response: null,
+      leaseRemainingMs: 0,
+    });
+  }
+
+  private settle(seen: Seen | null): void {
+    if (this.settledAs !== undefined) return;
+    this.settledAs = seen;
+    this.support.keeper.end(this.lease);
+    this.onSettled();
+    for (const waiter of this.waiters) waiter(seen);
+    this.waiters = [];
+  }
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

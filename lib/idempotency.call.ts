@@ -1,0 +1,80 @@
+/** What a call is, for the functions of the options: `principal`, key functions, `fingerprint`, `onError`. */
+export interface IdempotentCall {
+  readonly transport: 'http' | 'rpc' | 'ws' | 'graphql' | 'method' | 'service';
+  /** `Controller.method`, or the `scope` option. */
+  readonly scope: string;
+  /** The platform's request object; an empty object where there is none. */
+  readonly request: any;
+  /** `request.user`, as guards leave it. */
+  readonly user: any;
+  readonly body: any;
+  readonly params: any;
+  readonly query: any;
+  readonly headers: any;
+  /** Route template, e.g. `/orders/:id/refunds`; HTTP only. */
+  readonly route: string | undefined;
+  /** Data of a message, or the `payload` of `IdempotencyService.run`. */
+  readonly payload: any;
+  /** Arguments of a method call; empty otherwise. */
+  readonly args: readonly any[];
+}
+
+const NOTHING = Object.freeze({});
+
+/** A call without a request: a method or a service call. */
+export function localCall(call: Pick<IdempotentCall, 'transport' | 'scope'> & Partial<IdempotentCall>): IdempotentCall {
+  return {
+    request: NOTHING,
+    user: undefined,
+    body: undefined,
+    params: undefined,
+    query: undefined,
+    headers: undefined,
+    route: undefined,
+    payload: undefined,
+    args: [],
+    ...call,
+  };
+}
+
+/** What a failed call leaves behind: the key is free, the error is the answer, or nobody knows. */
+export type ErrorDecision = 'release' | 'replay' | 'uncertain';
+export type OnError = ErrorDecision | ((error: unknown, call: IdempotentCall) => ErrorDecision);
+
+/** Answers with these are about the caller or the moment, never about the operation. */
+const NEVER_STORED = new Set([401, 403, 408, 425, 429]);
+/** Client errors that may be gone the next time. */
+const TRANSIENT = new Set([...NEVER_STORED, 409, 423]);
+
+export function isNeverStored(status: number): boolean {
+  return NEVER_STORED.has(status);
+}
+
+/** `HttpException`s with a lasting 4xx are the answer; whatever else frees the key. */
+export function defaultOnError(error: unknown): ErrorDecision {
+  const status = statusOf(error);
+  return status !== undefined && status >= 400 && status < 500 && !TRANSIENT.has(status) ? 'replay' : 'release';
+}
+
+/** Applies `onError`. A hook that itself fails decides nothing: the outcome is then uncertain. */
+export function decide(
+  onError: OnError,
+  error: unknown,
+  call: IdempotentCall,
+  report: (message: string) => void,
+): ErrorDecision {
+  let decision: ErrorDecision;
+  try {
+    decision = typeof onError === 'function' ? onError(error, call) : onError;
+  } catch (failure) {
+    report(`onError of ${call.scope} failed, the outcome counts as uncertain: ${String(failure)}`);
+    return 'uncertain';
+  }
+  return decision === 'replay' && isNeverStored(statusOf(error) ?? 0) ? 'release' : decision;
+}
+
+function statusOf(error: unknown): number | undefined {
+  const { getStatus } = Object(error) as { getStatus?: unknown };
+  const status: unknown = typeof getStatus === 'function' ? getStatus.call(error) : undefined;
+  return typeof status === 'number' ? status : undefined;
+}

@@ -1,0 +1,90 @@
+import { HttpException } from '@nestjs/common';
+
+/** Every refusal has one of these codes; they are stable. */
+export type IdempotencyErrorCode = keyof typeof PROBLEMS;
+
+const PROBLEMS = {
+  'key-missing': { status: 400, title: 'Idempotency-Key is missing' },
+  'principal-missing': { status: 400, title: 'The caller of this idempotent operation is not known' },
+  'key-invalid': { status: 400, title: 'Idempotency-Key is malformed' },
+  'key-reused': { status: 422, title: 'Idempotency-Key is already used' },
+  'in-progress': { status: 409, title: 'A request is outstanding for this Idempotency-Key' },
+  'response-not-replayable': { status: 409, title: 'The request was processed, but its answer cannot be repeated' },
+  'outcome-uncertain': { status: 409, title: 'It is not known whether the request was processed' },
+  'lease-lost': { status: 409, title: 'Ownership of this Idempotency-Key was lost while the request ran' },
+  unavailable: { status: 503, title: 'Duplicates cannot be told apart at the moment' },
+} as const;
+
+/** Body of a refusal, RFC 9457 `application/problem+json`. */
+export interface IdempotencyProblem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly code: IdempotencyErrorCode;
+  readonly detail?: string;
+}
+
+/**
+ * A call was refused. An `HttpException`, so Nest's own filter and every catch-all filter that knows
+ * `getStatus()` answer it rightly. It carries nothing of the first request or of its answer.
+ */
+export class IdempotencyError extends HttpException {
+  readonly code: IdempotencyErrorCode;
+  /** When it is worth trying again, in milliseconds. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(
+    code: IdempotencyErrorCode,
+    options: { detail?: string; retryAfterMs?: number; cause?: unknown } = {},
+  ) {
+    const { status, title } = PROBLEMS[code];
+    const { detail } = options;
+    const problem: IdempotencyProblem = {
+      type: `urn:nestjs-idempotent:${code}`,
+      title,
+      status,
+      code,
+      ...(detail === undefined ? {} : { detail }),
+    };
+    super({ ...problem }, status, { cause: options.cause });
+    this.name = 'IdempotencyError';
+    this.message = detail ? `${title}: ${detail}` : title;
+    this.code = code;
+    this.retryAfterMs = options.retryAfterMs;
+  }
+
+  get problem(): IdempotencyProblem {
+    return this.getResponse() as IdempotencyProblem;
+  }
+}
+
+/** A module or route option is wrong. Thrown at start-up; the message names the option, the value and the fix. */
+export class IdempotencyOptionsError extends Error {
+  override readonly name = 'IdempotencyOptionsError';
+}
+
+/** `LockService.using` could not take the lock. `result` tells why. */
+export class LockNotAcquiredError extends Error {
+  override readonly name = 'LockNotAcquiredError';
+
+  constructor(
+    readonly lock: string,
+    readonly status: 'busy' | 'timeout' | 'aborted' | 'unavailable',
+    options: { retryAfterMs?: number; cause?: unknown } = {},
+  ) {
+    super(`Lock "${lock}" was not acquired: ${status}`, { cause: options.cause });
+    this.retryAfterMs = options.retryAfterMs;
+  }
+
+  /** Milliseconds until the present lock would run out; only when busy. */
+  readonly retryAfterMs: number | undefined;
+}
+
+/** A lock ran out, was taken away, or could not be confirmed in time. The reason of a lease's aborted `signal`. */
+export class LockLostError extends Error {
+  override readonly name = 'LockLostError';
+
+  constructor(readonly lock: string) {
+    super(`Lock "${lock}" is not held any more`);
+  }
+}

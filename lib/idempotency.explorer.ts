@@ -1,0 +1,96 @@
+import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
+import { SSE_METADATA } from '@nestjs/common/constants.js';
+import { DiscoveryService, MetadataScanner } from '@nestjs/core';
+import { localCall } from './idempotency.call.js';
+import { IDEMPOTENCY_OPTIONS } from './idempotency.constants.js';
+import { IdempotencyOptionsError } from './idempotency.errors.js';
+import { manage, type MethodCaller } from './idempotency.managed.js';
+import type { IdempotencyModuleOptions } from './idempotency.options.js';
+import { IdempotentRoute } from './idempotency.route.js';
+import { ValueRunner } from './idempotency.runner.js';
+import { idempotentMetadata } from './idempotent.decorator.js';
+
+type Wrapper = ReturnType<DiscoveryService['getProviders']>[number];
+
+/** Finds every `@Idempotent` method at start-up: checks its options and takes charge of its object. */
+@Injectable()
+export class IdempotencyExplorer implements OnModuleInit, MethodCaller {
+  private readonly routes = new WeakMap<Function, Map<Function, IdempotentRoute>>();
+
+  constructor(
+    @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
+    @Inject(MetadataScanner) private readonly scanner: MetadataScanner,
+    @Inject(IDEMPOTENCY_OPTIONS) private readonly options: IdempotencyModuleOptions,
+    @Inject(ValueRunner) private readonly runner: ValueRunner,
+  ) {}
+
+  /** @throws IdempotencyOptionsError naming the handler whose options are wrong. */
+  onModuleInit(): void {
+    const owners = new Map<string, Function>();
+    for (const wrapper of [...this.discovery.getControllers(), ...this.discovery.getProviders()]) {
+      const found = objectOf(wrapper);
+      if (!found) continue;
+      const { owner, type } = found;
+      for (const name of this.scanner.getAllMethodNames(type.prototype as object)) {
+        const method: unknown = (type.prototype as Record<string, unknown>)[name];
+        const route = typeof method === 'function' ? this.routeOf(type, method) : undefined;
+        if (!route) continue;
+        refuseEventStream(method as Function, route);
+        refuseSharedByAccident(owners, route, type);
+        manage(owner, this);
+      }
+    }
+  }
+
+  /** The route of a decorated method of a class; undefined when it is not decorated. */
+  routeOf(type: Function, method: Function): IdempotentRoute | undefined {
+    const metadata = idempotentMetadata(method);
+    if (!metadata) return undefined;
+    let ofType = this.routes.get(type);
+    if (!ofType) this.routes.set(type, (ofType = new Map()));
+    let route = ofType.get(method);
+    if (!route) ofType.set(method, (route = new IdempotentRoute(`${type.name}.${method.name}`, metadata, this.options)));
+    return route;
+  }
+
+  async call(instance: object, method: Function, args: readonly unknown[]): Promise<unknown> {
+    const route = this.routeOf(instance.constructor, method)!;
+    if (route.readsHeader) {
+      throw new IdempotencyOptionsError(
+        `@Idempotent on ${route.label} was called as a method, without a request: give it a key of its own, ` +
+          `for example @Idempotent('${method.name}:{args.0}')`,
+      );
+    }
+    const call = localCall({ transport: 'method', scope: route.scope, args });
+    return this.runner.runRoute(route, call, method, () => method.apply(instance, args));
+  }
+}
+
+function objectOf(wrapper: Wrapper): { owner: object; type: Function } | undefined {
+  if (!wrapper.isDependencyTreeStatic() && typeof wrapper.metatype === 'function' && !wrapper.inject) {
+    return { owner: wrapper.metatype, type: wrapper.metatype };
+  }
+  const instance: unknown = wrapper.instance;
+  if (typeof instance !== 'object' || instance === null || typeof instance.constructor !== 'function') return undefined;
+  return { owner: instance, type: instance.constructor };
+}
+
+function refuseEventStream(method: Function, route: IdempotentRoute): void {
+  if (!Reflect.hasMetadata(SSE_METADATA, method)) return;
+  throw new IdempotencyOptionsError(
+    `@Idempotent on ${route.label}: an @Sse() stream has no end that could be replayed; decorate the call that starts the work instead`,
+  );
+}
+
+/** Two classes of one name would share their keys without anybody having said so. */
+function refuseSharedByAccident(owners: Map<string, Function>, route: IdempotentRoute, type: Function): void {
+  if (route.scope !== route.label) return;
+  const other = owners.get(route.label) ?? type;
+  if (other !== type) {
+    throw new IdempotencyOptionsError(
+      `@Idempotent on ${route.label}: two different classes have this name, so their keys would be shared; ` +
+        'give one of them { scope: "…" }',
+    );
+  }
+  owners.set(route.label, type);
+}

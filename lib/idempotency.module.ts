@@ -1,0 +1,73 @@
+import { Logger, Module } from '@nestjs/common';
+import { APP_INTERCEPTOR, DiscoveryModule } from '@nestjs/core';
+import { IdempotencyEngine } from './engine/engine.js';
+import { LeaseKeeper } from './engine/lease-keeper.js';
+import { IDEMPOTENCY_OPTIONS } from './idempotency.constants.js';
+import { IdempotencyExplorer } from './idempotency.explorer.js';
+import { IdempotencyInterceptor } from './idempotency.interceptor.js';
+import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } from './idempotency.module-definition.js';
+import { checkModuleOptions, type IdempotencyModuleOptions, resolveOptions } from './idempotency.options.js';
+import { ValueRunner } from './idempotency.runner.js';
+import { IdempotencyService } from './idempotency.service.js';
+import { LockService } from './locks/lock.service.js';
+import { NoLock } from './locks/no-lock.js';
+import { IdempotencyShutdown } from './operations/shutdown.js';
+import { IdempotencySweeper } from './operations/sweeper.js';
+import { ResultStore } from './stores/result-store.js';
+import { HttpFace } from './transports/http-face.js';
+
+/**
+ * Makes `@Idempotent` work, in every controller and provider of the app.
+ *
+ * @example
+ * ```ts
+ * IdempotencyModule.forRootAsync({
+ *   inject: [DataSource, REDIS],
+ *   useFactory: (dataSource: DataSource, redis: Redis) => ({
+ *     principal: ({ request }) => request.user?.id,
+ *     lock: redisLock({ client: redis }),
+ *     store: typeOrmStore({ dataSource }),
+ *   }),
+ * });
+ * ```
+ * The app does not start with an option that is missing or wrong (`IdempotencyOptionsError`).
+ */
+@Module({
+  imports: [DiscoveryModule],
+  providers: [
+    { provide: IDEMPOTENCY_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: checkModuleOptions },
+    { provide: ResultStore, inject: [IDEMPOTENCY_OPTIONS], useFactory: ({ store }: IdempotencyModuleOptions) => store },
+    { provide: LeaseKeeper, useFactory: () => new LeaseKeeper() },
+    {
+      provide: LockService,
+      inject: [IDEMPOTENCY_OPTIONS, LeaseKeeper],
+      useFactory: (options: IdempotencyModuleOptions, keeper: LeaseKeeper) =>
+        new LockService(options.lock ?? new NoLock(), {
+          backendTimeoutMs: resolveOptions(options, {}, 'IdempotencyModule').backendTimeoutMs,
+          keeper,
+        }),
+    },
+    {
+      provide: IdempotencyEngine,
+      inject: [IDEMPOTENCY_OPTIONS, LeaseKeeper, LockService],
+      useFactory: (options: IdempotencyModuleOptions, keeper: LeaseKeeper, locks: LockService) =>
+        new IdempotencyEngine({
+          store: options.store,
+          locks: options.lock && locks,
+          backendTimeoutMs: resolveOptions(options, {}, 'IdempotencyModule').backendTimeoutMs,
+          log: new Logger('Idempotency'),
+          keeper,
+        }),
+    },
+    { provide: ValueRunner, inject: [IdempotencyEngine], useFactory: (engine: IdempotencyEngine) => new ValueRunner(engine) },
+    HttpFace,
+    IdempotencyExplorer,
+    IdempotencyInterceptor,
+    IdempotencyService,
+    IdempotencyShutdown,
+    IdempotencySweeper,
+    { provide: APP_INTERCEPTOR, useExisting: IdempotencyInterceptor },
+  ],
+  exports: [IdempotencyService, LockService],
+})
+export class IdempotencyModule extends ConfigurableModuleClass {}

@@ -1,0 +1,231 @@
+import {
+  IsBoolean,
+  IsIn,
+  IsInt,
+  IsOptional,
+  IsString,
+  Max,
+  Min,
+  MinLength,
+  ValidateBy,
+  validateSync,
+  type ValidationArguments,
+} from 'class-validator';
+import { defaultOnError, type IdempotentCall, type OnError } from './idempotency.call.js';
+import { IdempotencyOptionsError } from './idempotency.errors.js';
+import { hours, minutes, seconds } from './durations.js';
+import type { LockDriver } from './locks/lock-driver.js';
+import type { ResultStore } from './stores/result-store.js';
+import { DEFAULT_RESPONSE_HEADERS, isForbiddenHeader } from './transports/response-headers.js';
+
+/** Who owns a key: part of its identity. Never derived from a token that rotates. */
+export type Principal = (
+  call: IdempotentCall,
+) => string | number | bigint | null | undefined | Promise<string | number | bigint | null | undefined>;
+
+/** Options that a route may set for itself. Durations are milliseconds. */
+export interface IdempotentOptions {
+  /** Life of lock and claim without renewal; renewed at a third of it while the handler runs. @default 30 000 */
+  leaseMs?: number;
+  /** No renewal later than this after the claim. @default 600 000 (10 minutes) */
+  maxHoldMs?: number;
+  /** How long a result is replayed. @default 86 400 000 (24 hours) */
+  retentionMs?: number;
+  /** Duplicate of a running call: 409 at once, or wait for the result and replay it. @default 'reject' */
+  onConflict?: 'reject' | 'wait';
+  /** How long `onConflict: 'wait'` waits before it answers 409. @default 10 000 */
+  waitTimeoutMs?: number;
+  /**
+   * What an error leaves behind.
+   * @default thrown before the handler's body began: release; `HttpException` 4xx other than 401 403 408 409
+   * 423 425 429: replay; anything else: release. 401 403 408 425 429 are never stored.
+   */
+  onError?: OnError;
+  /** A lease ran out with no result: run again, or refuse until somebody resolves it. @default 'retry' */
+  onOrphan?: 'retry' | 'uncertain';
+  /** Lock or store down: 503 without running the handler, or run it unprotected. @default 'reject' */
+  onUnavailable?: 'reject' | 'run';
+  /** One operation on lock or store; past it the backend counts as unavailable. @default 2 000 */
+  backendTimeoutMs?: number;
+  /** Routes with one scope share keys. @default `Controller.method` */
+  scope?: string;
+  /** Selects what must not change between retries. @default body, route template and params (payload or arguments elsewhere) */
+  fingerprint?: (call: IdempotentCall) => unknown;
+  /** False: a call without a key runs unprotected. @default true */
+  required?: boolean;
+  /** Beyond it the result is recorded without a body: duplicates get 409, the handler never runs again. @default 1 048 576 */
+  maxResponseBytes?: number;
+  /** Replayed headers; a name may end in `*`. @default location, etag, link, last-modified, content-* (not length, encoding) */
+  responseHeaders?: readonly string[];
+}
+
+export interface IdempotencyModuleOptions extends IdempotentOptions {
+  /** `'none'` says out loud that keys are shared by all callers. Required. */
+  principal: 'none' | Principal;
+  /** Where results are persisted. Its claim is atomic and sufficient by itself. Required. */
+  store: ResultStore;
+  /** Distributed lock in front of the store: keeps duplicates off the database and wakes waiters. @default none */
+  lock?: LockDriver;
+  /** Removal of expired rows, by this process as well; false: somebody else does it. @default every 60 000 ms, 500 rows at a time */
+  sweep?: false | { everyMs?: number; rows?: number };
+}
+
+/** Options of a route with every default filled in. */
+export type ResolvedOptions = Required<Omit<IdempotentOptions, 'scope' | 'fingerprint'>> &
+  Pick<IdempotentOptions, 'scope' | 'fingerprint'>;
+
+const DEFAULTS: ResolvedOptions = {
+  leaseMs: seconds(30),
+  maxHoldMs: minutes(10),
+  retentionMs: hours(24),
+  onConflict: 'reject',
+  waitTimeoutMs: seconds(10),
+  onError: defaultOnError,
+  onOrphan: 'retry',
+  onUnavailable: 'reject',
+  backendTimeoutMs: seconds(2),
+  required: true,
+  maxResponseBytes: 1024 * 1024,
+  responseHeaders: DEFAULT_RESPONSE_HEADERS,
+};
+
+const LONGEST_MS = 2 ** 31 - 1;
+
+/** Message of a failed check: the option, the value, the fix. */
+const must = (fix: string) => ({
+  message: ({ property, value }: ValidationArguments) => `${property} is ${show(value)}; it must be ${fix}`,
+});
+
+const Milliseconds = (least: number, most = LONGEST_MS): PropertyDecorator => {
+  const message = must(`an integer from ${least} to ${most} (milliseconds)`);
+  return all(IsOptional(), IsInt(message), Min(least, message), Max(most, message));
+};
+const OneOf = (...words: string[]) => all(IsOptional(), IsIn(words, must(words.map((word) => `'${word}'`).join(' or '))));
+const Passing = (fix: string, passes: (value: any) => boolean) =>
+  ValidateBy({ name: 'passes', validator: { validate: passes } }, must(fix));
+
+class RouteOptionsShape {
+  @Milliseconds(50) leaseMs?: unknown;
+  @Milliseconds(50) maxHoldMs?: unknown;
+  @Milliseconds(1, Number.MAX_SAFE_INTEGER) retentionMs?: unknown;
+  @OneOf('reject', 'wait') onConflict?: unknown;
+  @Milliseconds(0) waitTimeoutMs?: unknown;
+  @IsOptional()
+  @Passing(`'release', 'replay', 'uncertain' or a function of (error, call) that returns one of them`, isOnError)
+  onError?: unknown;
+  @OneOf('retry', 'uncertain') onOrphan?: unknown;
+  @OneOf('reject', 'run') onUnavailable?: unknown;
+  @Milliseconds(10) backendTimeoutMs?: unknown;
+  @IsOptional() @IsString(must('a text')) @MinLength(1, must('a text that is not empty')) scope?: unknown;
+  @IsOptional() @Passing('a function of the call', isFunction) fingerprint?: unknown;
+  @IsOptional() @IsBoolean(must('true or false')) required?: unknown;
+  @IsOptional()
+  @IsInt(must('an integer (bytes)'))
+  @Min(0, must('an integer of at least 0 (bytes)'))
+  maxResponseBytes?: unknown;
+  @IsOptional()
+  @Passing(
+    'a list of header names without Set-Cookie, Date, hop-by-hop, tracing and rate-limit headers, which are never replayed',
+    isHeaderList,
+  )
+  responseHeaders?: unknown;
+}
+
+class ModuleOptionsShape extends RouteOptionsShape {
+  @Passing(
+    `a function such as ({ request }) => request.user?.id that tells who owns a key, or 'none' if all callers share their keys`,
+    (value) => value === 'none' || isFunction(value),
+  )
+  principal?: unknown;
+  @Passing('a result store, for example typeOrmStore({ dataSource }), redisStore({ client }) or memoryStore()', (value) =>
+    hasMethods(value, 'claim', 'find', 'complete', 'renew', 'release', 'markUncertain', 'sweep'),
+  )
+  store?: unknown;
+  @IsOptional()
+  @Passing('a lock driver, for example redisLock({ client }) or memoryLock()', (value) =>
+    hasMethods(value, 'acquire', 'extend', 'release'),
+  )
+  lock?: unknown;
+  @IsOptional()
+  @Passing('false or { everyMs, rows } with integers of at least 10 and 1', isSweep)
+  sweep?: unknown;
+}
+
+/**
+ * Checks the options of the module.
+ * @throws IdempotencyOptionsError naming every wrong option, its value and the fix.
+ */
+export function checkModuleOptions(options: IdempotencyModuleOptions): IdempotencyModuleOptions {
+  check(new ModuleOptionsShape(), options, 'IdempotencyModule');
+  return options;
+}
+
+/**
+ * Merges the options of a route over those of the module over the defaults.
+ * @throws IdempotencyOptionsError naming the route, the wrong option, its value and the fix.
+ */
+export function resolveOptions(
+  module: IdempotencyModuleOptions,
+  route: IdempotentOptions,
+  where: string,
+): ResolvedOptions {
+  check(new RouteOptionsShape(), route, where);
+  const { principal: _p, store: _s, lock: _l, sweep: _w, ...ofModule } = module;
+  const resolved = { ...DEFAULTS, ...definedOnly(ofModule), ...definedOnly(route) };
+  if (resolved.maxHoldMs < resolved.leaseMs) {
+    throw new IdempotencyOptionsError(
+      `${where}: maxHoldMs is ${resolved.maxHoldMs}; it must be at least leaseMs, which is ${resolved.leaseMs}`,
+    );
+  }
+  return resolved;
+}
+
+function check(shape: object, options: unknown, where: string): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new IdempotencyOptionsError(`${where}: options are ${show(options)}; they must be an object`);
+  }
+  const errors = validateSync(Object.assign(shape, options), { whitelist: true, forbidNonWhitelisted: true });
+  if (errors.length === 0) return;
+  const lines = errors.map(({ property, constraints = {} }) =>
+    'whitelistValidation' in constraints ? `${property} is not an option here` : Object.values(constraints)[0],
+  );
+  throw new IdempotencyOptionsError(`${where}: ${lines.join('; ')}`);
+}
+
+function definedOnly<T extends object>(options: T): Partial<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
+}
+
+function all(...decorators: PropertyDecorator[]): PropertyDecorator {
+  return (target, property) => decorators.forEach((decorate) => decorate(target, property));
+}
+
+function isFunction(value: unknown): boolean {
+  return typeof value === 'function';
+}
+
+function isOnError(value: unknown): boolean {
+  return isFunction(value) || ['release', 'replay', 'uncertain'].includes(value as string);
+}
+
+function isHeaderList(value: unknown): boolean {
+  return Array.isArray(value) && value.every((name) => typeof name === 'string' && name !== '' && !isForbiddenHeader(name));
+}
+
+function isSweep(value: unknown): boolean {
+  if (value === false) return true;
+  if (typeof value !== 'object' || value === null) return false;
+  const { everyMs = 10, rows = 1, ...others } = value as Record<string, unknown>;
+  const isAtLeast = (n: unknown, least: number) => Number.isSafeInteger(n) && (n as number) >= least;
+  return isAtLeast(everyMs, 10) && isAtLeast(rows, 1) && Object.keys(others).length === 0;
+}
+
+function hasMethods(value: any, ...names: string[]): boolean {
+  return typeof value === 'object' && value !== null && names.every((name) => isFunction(value[name]));
+}
+
+function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'function') return 'a function';
+  return typeof value === 'object' && value !== null ? `an object (${value.constructor?.name ?? 'bare'})` : String(value);
+}

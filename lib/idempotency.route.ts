@@ -1,0 +1,111 @@
+import type { CallIdentity } from './engine/policy.js';
+import { decide, type ErrorDecision, type IdempotentCall } from './idempotency.call.js';
+import { IdempotencyError, IdempotencyOptionsError } from './idempotency.errors.js';
+import { resolveOptions, type IdempotencyModuleOptions, type ResolvedOptions } from './idempotency.options.js';
+import type { IdempotentMetadata, KeyFunction } from './idempotent.decorator.js';
+import { fingerprintOf } from './identity/fingerprint.js';
+import { recordId } from './identity/identity.js';
+import { checkKey, keyFromHeader } from './identity/key-header.js';
+import { describeTemplate } from './identity/key-template.js';
+import { headerSelection, type HeaderSelection } from './transports/response-headers.js';
+
+/** Transports whose callers have somebody behind them who should be known. */
+const HAVE_CALLERS = new Set<IdempotentCall['transport']>(['http', 'graphql', 'ws']);
+
+/** A decorated handler with its options resolved: knows who a call is and what an error means. */
+export class IdempotentRoute {
+  readonly scope: string;
+  readonly policy: ResolvedOptions;
+  readonly selectHeaders: HeaderSelection;
+
+  /**
+   * @param label `Controller.method`; the scope unless the options set one.
+   * @throws IdempotencyOptionsError when an option is wrong.
+   */
+  constructor(
+    readonly label: string,
+    private readonly metadata: IdempotentMetadata,
+    private readonly module: IdempotencyModuleOptions,
+  ) {
+    this.policy = resolveOptions(module, metadata.options, `@Idempotent on ${label}`);
+    this.scope = this.policy.scope ?? label;
+    this.selectHeaders = headerSelection(this.policy.responseHeaders);
+  }
+
+  get readsHeader(): boolean {
+    return this.metadata.key === undefined;
+  }
+
+  /**
+   * Makes the identity of a call, once, before anything runs.
+   *
+   * @returns null for a call without a key on a route that does not require one.
+   * @throws IdempotencyError `key-missing`, `key-invalid`, `principal-missing`.
+   */
+  async identify(call: IdempotentCall): Promise<CallIdentity | null> {
+    const key = await this.keyOf(call);
+    if (key === undefined) {
+      if (!this.policy.required) return null;
+      throw new IdempotencyError('key-missing', { detail: this.missingKey() });
+    }
+    const principal = await principalOf(this.module, call);
+    return {
+      id: recordId(this.scope, principal, key),
+      scope: this.scope,
+      key,
+      fingerprint: fingerprintOf((this.policy.fingerprint ?? defaultFingerprint)(call)),
+    };
+  }
+
+  /** What an error of the handler leaves behind. */
+  decide(error: unknown, call: IdempotentCall, report: (message: string) => void): ErrorDecision {
+    return decide(this.policy.onError, error, call, report);
+  }
+
+  private async keyOf(call: IdempotentCall): Promise<string | undefined> {
+    const { key, template } = this.metadata;
+    if (key === undefined) return keyFromHeader(call.headers?.['idempotency-key']);
+    if (template) return template(call);
+    const made = await (key as KeyFunction)(call);
+    if (made === undefined || made === null || made === '') return undefined;
+    if (typeof made !== 'string') {
+      throw new IdempotencyOptionsError(`@Idempotent on ${this.label}: the key function returned a ${typeof made}; it must return a string`);
+    }
+    return checkKey(made);
+  }
+
+  private missingKey(): string {
+    const { key } = this.metadata;
+    if (key === undefined) return 'Send the header Idempotency-Key with a value that is new for every operation.';
+    if (typeof key === 'string') return `The key is made of ${describeTemplate(key)}, which this call lacks.`;
+    return 'The key of this operation could not be made of this call.';
+  }
+}
+
+/**
+ * @returns null where keys have no owner: `principal: 'none'`, or a message or method call for which the
+ * function gives none.
+ * @throws IdempotencyError `principal-missing` when a caller that should be known is not.
+ */
+export async function principalOf(
+  { principal }: IdempotencyModuleOptions,
+  call: IdempotentCall,
+): Promise<string | null> {
+  if (principal === 'none') return null;
+  const owner = await principal(call);
+  if (owner !== undefined && owner !== null && owner !== '') return String(owner);
+  if (!HAVE_CALLERS.has(call.transport)) return null;
+  throw new IdempotencyError('principal-missing', { detail: 'Keys belong to a caller; sign in, so that it is known who that is.' });
+}
+
+/** Body, route template and params; the payload of a message; the arguments of a method. */
+function defaultFingerprint(call: IdempotentCall): unknown {
+  switch (call.transport) {
+    case 'http':
+      return [call.route, call.params, call.body];
+    case 'method':
+      return call.args;
+    default:
+      return call.payload;
+  }
+}

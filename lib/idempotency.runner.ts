@@ -1,0 +1,92 @@
+import { Logger } from '@nestjs/common';
+import { isObservable, lastValueFrom } from 'rxjs';
+import { IdempotencyEngine } from './engine/engine.js';
+import type { Ownership, Settlement } from './engine/ownership.js';
+import type { CallIdentity } from './engine/policy.js';
+import type { ErrorDecision, IdempotentCall } from './idempotency.call.js';
+import { IdempotencyContext } from './idempotency.context.js';
+import { IdempotencyError } from './idempotency.errors.js';
+import { CallFrame, frames, type Outcome } from './idempotency.frame.js';
+import type { IdempotentRoute } from './idempotency.route.js';
+import type { ResolvedOptions } from './idempotency.options.js';
+import { decodeOutcome, encodeOutcome } from './idempotency.value.js';
+
+export interface RunResult<T> {
+  readonly value: T;
+  /** True: the value of an earlier run. */
+  readonly replayed: boolean;
+  readonly attempt: number;
+}
+
+/** One call whose answer is a value: a method, a message, a service call. */
+export interface ValueCall {
+  readonly identity: CallIdentity;
+  readonly policy: ResolvedOptions;
+  readonly decide: (error: unknown) => ErrorDecision;
+}
+
+/** Runs calls whose answer is what they return: claim, run, record, return. */
+export class ValueRunner {
+  private readonly logger = new Logger('Idempotency');
+
+  constructor(private readonly engine: IdempotencyEngine) {}
+
+  /** A call of a decorated handler or method. Without a key (and none required) it runs as it is. */
+  async runRoute(route: IdempotentRoute, call: IdempotentCall, target: Function, work: () => unknown): Promise<unknown> {
+    const identity = await route.identify(call);
+    if (!identity) return frames.run(new CallFrame(target, new IdempotencyContext(null, null)), work);
+    const decide = (error: unknown) => route.decide(error, call, (message) => this.logger.error(message));
+    const { value } = await this.run({ identity, policy: route.policy, decide }, target, work);
+    return value;
+  }
+
+  /**
+   * @param target what `work` calls, so that it is not taken for a call of its own.
+   * @throws what `work` throws; IdempotencyError when the call is refused.
+   */
+  async run<T>({ identity, policy, decide }: ValueCall, target: Function, work: () => T): Promise<RunResult<Awaited<T>>> {
+    const begun = await this.engine.begin(identity, policy);
+    if (begun.kind === 'replay') return this.replayed(decodeOutcome(begun.response), begun.attempt);
+    const ownership = begun.kind === 'run' ? begun.ownership : null;
+    const frame = new CallFrame(target, new IdempotencyContext(identity, ownership));
+    const outcome = await frames.run(frame, () => outcomeOf(work));
+    if (ownership) {
+      const settlement = await this.settle(ownership, outcome, decide);
+      if (!settlement.recorded) return this.superseded(settlement);
+    }
+    if ('error' in outcome) throw outcome.error;
+    return { value: outcome.value as Awaited<T>, replayed: false, attempt: ownership?.attempt ?? 1 };
+  }
+
+  private async settle(
+    ownership: Ownership,
+    outcome: Outcome,
+    decide: (error: unknown) => ErrorDecision,
+  ): Promise<Settlement> {
+    const decision = 'error' in outcome ? decide(outcome.error) : 'replay';
+    if (decision === 'replay') return ownership.complete(encodeOutcome(outcome, ownership.policy.maxResponseBytes));
+    if (decision === 'uncertain') await ownership.markUncertain();
+    else await ownership.release('keep');
+    return { recorded: true };
+  }
+
+  /** A late owner answers what its successor recorded; its own result is nobody's. */
+  private superseded<T>({ seen }: Settlement & { recorded: false }): RunResult<T> {
+    if (seen?.state !== 'completed' || !seen.response) throw new IdempotencyError('lease-lost', { retryAfterMs: 1_000 });
+    return this.replayed(decodeOutcome(seen.response), seen.attempt);
+  }
+
+  private replayed<T>(outcome: Outcome, attempt: number): RunResult<T> {
+    if ('error' in outcome) throw outcome.error;
+    return { value: outcome.value as T, replayed: true, attempt };
+  }
+}
+
+async function outcomeOf(work: () => unknown): Promise<Outcome> {
+  try {
+    const result = await work();
+    return { value: isObservable(result) ? await lastValueFrom(result, { defaultValue: undefined }) : result };
+  } catch (error) {
+    return { error };
+  }
+}

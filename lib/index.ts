@@ -1,0 +1,33 @@
+export { IdempotencyModule } from './idempotency.module.js';
+export { Idempotent, IdempotencyCtx, type KeyFunction } from './idempotent.decorator.js';
+export { IdempotencyInterceptor } from './idempotency.interceptor.js';
+export { IdempotencyContext } from './idempotency.context.js';
+export { IdempotencyService, type RunRequest } from './idempotency.service.js';
+export type { RunResult } from './idempotency.runner.js';
+export type { IdempotencyModuleOptions, IdempotentOptions, Principal } from './idempotency.options.js';
+export type { ErrorDecision, IdempotentCall, OnError } from './idempotency.call.js';
+export {
+  IdempotencyError,
+  type IdempotencyErrorCode,
+  IdempotencyOptionsError,
+  type IdempotencyProblem,
+  LockLostError,
+  LockNotAcquiredError,
+} from './idempotency.errors.js';
+export { BackendUnavailableError } from './engine/backend.js';
+export type { EngineCounters } from './engine/policy.js';
+export { type AcquireOptions, type AcquireResult, LockService, type LockServiceOptions } from './locks/lock.service.js';
+export { LockLease, type ReleaseOutcome } from './locks/lock-lease.js';
+export { type AcquireAnswer, LockDriver, type LockRef } from './locks/lock-driver.js';
+export { memoryLock } from './locks/memory.lock.js';
+export { memoryStore } from './stores/memory.store.js';
+export {
+  type ClaimAnswer,
+  type ClaimRef,
+  type ClaimRequest,
+  type RecordState,
+  ResultStore,
+  type StoredRecord,
+  type StoredResponse,
+} from './stores/result-store.js';
+export { days, hours, minutes, seconds } from './durations.js';

@@ -1,0 +1,90 @@
+import type { Clock } from '../engine/clock.js';
+import { instant, type Lease } from '../engine/lease.js';
+import type { LeaseKeeper } from '../engine/lease-keeper.js';
+import { LockLostError } from '../idempotency.errors.js';
+
+export type ReleaseOutcome = 'released' | 'not-held' | 'unknown';
+
+interface LeaseOperations {
+  extend(ttlMs: number): Promise<boolean>;
+  release(): Promise<ReleaseOutcome>;
+}
+
+/**
+ * A lock that is held. Disposable: `await using lease = …` releases it at the end of the block.
+ */
+export class LockLease implements AsyncDisposable {
+  private released: Promise<ReleaseOutcome> | undefined;
+
+  /** @internal */
+  constructor(
+    private readonly lease: Lease,
+    private readonly keeper: LeaseKeeper,
+    private readonly clock: Clock,
+    private readonly operations: LeaseOperations,
+  ) {}
+
+  get name(): string {
+    return this.lease.name;
+  }
+
+  get token(): string {
+    return this.lease.token;
+  }
+
+  /** Greater than the fence of every holder before. Send it along with writes; let the resource refuse smaller ones. */
+  get fence(): bigint {
+    return this.lease.fence;
+  }
+
+  /** Aborts (with `LockLostError`) before the server gives the lock to somebody else. */
+  get signal(): AbortSignal {
+    return this.lease.signal;
+  }
+
+  /** Milliseconds this process may still believe to hold the lock; 0 once lost or released. */
+  remainingMs(): number {
+    return this.released || !this.lease.isHeld() ? 0 : Math.max(0, this.lease.remainingMs());
+  }
+
+  /**
+   * To be called right before every side effect: it looks at the clocks, while `signal` needs a timer to fire.
+   *
+   * @throws LockLostError when the lock is not held any more.
+   */
+  assertHeld(): void {
+    if (this.released || !this.lease.isHeld()) throw new LockLostError(this.name);
+  }
+
+  /**
+   * Prolongs the lock to `ttlMs` from now.
+   *
+   * @throws LockLostError when the lock is somebody else's or gone.
+   * @throws BackendUnavailableError when nobody answered; the lock is then held as long as before.
+   */
+  async extend(ttlMs: number = this.lease.ttlMs): Promise<void> {
+    this.assertHeld();
+    const sentAt = instant(this.clock);
+    const mine = await this.operations.extend(ttlMs);
+    if (!mine) this.lease.lose();
+    this.assertHeld();
+    this.keeper.prolonged(this.lease, sentAt, ttlMs);
+  }
+
+  /** Gives the lock back. Never throws. `unknown`: nobody answered, the lock runs out by itself. */
+  release(): Promise<ReleaseOutcome> {
+    this.released ??= this.giveBack();
+    return this.released;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.release();
+  }
+
+  private async giveBack(): Promise<ReleaseOutcome> {
+    this.keeper.end(this.lease);
+    // A renewal under way must not arrive after the release and bring the lock back to life.
+    await this.lease.renewal;
+    return this.operations.release();
+  }
+}

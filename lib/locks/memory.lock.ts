@@ -1,0 +1,84 @@
+import { systemClock, type Clock } from '../engine/clock.js';
+import { type AcquireAnswer, LockDriver, type LockRef } from './lock-driver.js';
+
+interface Holding {
+  readonly token: string;
+  readonly fence: bigint;
+  until: number;
+}
+
+/**
+ * Locks inside one process. For development, tests, and apps that run as one process only.
+ * What ran out is removed when it is asked for, and in passing while others are.
+ */
+export class MemoryLock extends LockDriver {
+  readonly name = 'memory';
+  private readonly holdings = new Map<string, Holding>();
+  private readonly watchers = new Map<string, Set<() => void>>();
+  private cursor = this.holdings.entries();
+  private lastFence = 0n;
+
+  constructor(private readonly clock: Clock = systemClock) {
+    super();
+  }
+
+  async acquire(name: string, token: string, ttlMs: number): Promise<AcquireAnswer> {
+    const now = this.clock.mono();
+    const held = this.holdings.get(name);
+    if (held && held.until > now && held.token !== token) {
+      return { acquired: false, retryAfterMs: held.until - now, holder: held.token };
+    }
+    this.dropExpired(now);
+    const fence = held?.token === token && held.until > now ? held.fence : this.nextFence();
+    this.holdings.set(name, { token, fence, until: now + ttlMs });
+    return { acquired: true, fence };
+  }
+
+  async extend(locks: readonly LockRef[], ttlMs: number): Promise<boolean[]> {
+    const now = this.clock.mono();
+    return locks.map(({ name, token }) => {
+      const held = this.holdings.get(name);
+      if (held?.token !== token || held.until <= now) return false;
+      held.until = now + ttlMs;
+      return true;
+    });
+  }
+
+  async release(name: string, token: string): Promise<boolean> {
+    const held = this.holdings.get(name);
+    if (held?.token !== token || held.until <= this.clock.mono()) return false;
+    this.holdings.delete(name);
+    for (const wake of this.watchers.get(name) ?? []) wake();
+    return true;
+  }
+
+  override async watch(name: string, wake: () => void): Promise<() => void> {
+    const watchers = this.watchers.get(name) ?? new Set();
+    this.watchers.set(name, watchers.add(wake));
+    return () => {
+      watchers.delete(wake);
+      if (watchers.size === 0 && this.watchers.get(name) === watchers) this.watchers.delete(name);
+    };
+  }
+
+  /** Microseconds of the wall clock, or one more than the last: grows also over a restart of the process. */
+  private nextFence(): bigint {
+    const now = BigInt(this.clock.wall()) * 1000n;
+    this.lastFence = now > this.lastFence ? now : this.lastFence + 1n;
+    return this.lastFence;
+  }
+
+  /** Looks at two of the map on every grant, in turn: what was left behind goes in time, at no cost. */
+  private dropExpired(now: number): void {
+    for (let looked = 0; looked < 2; looked++) {
+      const { done, value } = this.cursor.next();
+      if (done) this.cursor = this.holdings.entries();
+      else if (value[1].until <= now) this.holdings.delete(value[0]);
+    }
+  }
+}
+
+/** Locks inside this process only. */
+export function memoryLock(): MemoryLock {
+  return new MemoryLock();
+}

@@ -1,0 +1,28 @@
+import { type BeforeApplicationShutdown, Inject, Injectable, Logger } from '@nestjs/common';
+import { IdempotencyEngine } from '../engine/engine.js';
+import { IDEMPOTENCY_OPTIONS } from '../idempotency.constants.js';
+import { type IdempotencyModuleOptions, resolveOptions } from '../idempotency.options.js';
+import { LockService } from '../locks/lock.service.js';
+
+/**
+ * Before connections close: running handlers finish and are recorded, for one lease at most; then locks are
+ * released. Needs `app.enableShutdownHooks()` to be called on SIGTERM, as all of Nest's shutdown hooks do.
+ */
+@Injectable()
+export class IdempotencyShutdown implements BeforeApplicationShutdown {
+  private readonly logger = new Logger('Idempotency');
+
+  constructor(
+    @Inject(IDEMPOTENCY_OPTIONS) private readonly options: IdempotencyModuleOptions,
+    @Inject(IdempotencyEngine) private readonly engine: IdempotencyEngine,
+    @Inject(LockService) private readonly locks: LockService,
+  ) {}
+
+  async beforeApplicationShutdown(): Promise<void> {
+    const { leaseMs } = resolveOptions(this.options, {}, 'IdempotencyModule');
+    const isDrained = await this.engine.drain(leaseMs);
+    if (!isDrained) this.logger.warn(`${this.engine.running} calls were still running after ${leaseMs} ms of shutdown`);
+    // What still runs keeps its claim, which runs out by itself: nobody may start it anew while it goes on.
+    if (isDrained) await this.locks.releaseAll();
+  }
+}

@@ -1,0 +1,164 @@
+import { systemClock, type Clock } from '../engine/clock.js';
+import {
+  type ClaimAnswer,
+  type ClaimRef,
+  type ClaimRequest,
+  ResultStore,
+  type StoredRecord,
+  type StoredResponse,
+} from './result-store.js';
+
+interface Row {
+  scope: string;
+  key: string;
+  fingerprint: string;
+  state: StoredRecord['state'];
+  attempt: number;
+  token: string | null;
+  fence: bigint;
+  leaseUntil: number;
+  response: StoredResponse | null;
+  createdAt: number;
+  completedAt: number | null;
+  expiresAt: number | null;
+}
+
+/**
+ * Results inside one process; they are gone when it ends. For development, tests, and the demo.
+ * Times are the wall clock of the process, which is the server here.
+ */
+export class MemoryStore extends ResultStore {
+  readonly name = 'memory';
+  private readonly rows = new Map<string, Row>();
+  private readonly watchers = new Map<string, Set<() => void>>();
+  private sweepCursor = this.rows.entries();
+  private lastFence = 0n;
+
+  constructor(private readonly clock: Clock = systemClock) {
+    super();
+  }
+
+  async claim(request: ClaimRequest): Promise<ClaimAnswer> {
+    const now = this.clock.wall();
+    const row = this.rows.get(request.id);
+    if (row && row.token === request.token && row.state === 'running') {
+      row.leaseUntil = now + request.leaseMs;
+      return { claimed: true, attempt: row.attempt, fence: row.fence };
+    }
+    if (row && !this.isExpired(row, now) && !this.mayTake(row, request, now)) {
+      return { claimed: false, record: this.view(request.id, row, now) };
+    }
+    const fresh = !row || this.isExpired(row, now);
+    const attempt = fresh ? 1 : row.attempt + 1;
+    const fence = this.nextFence(now);
+    this.rows.set(request.id, {
+      scope: request.scope,
+      key: request.key,
+      fingerprint: request.fingerprint,
+      state: 'running',
+      attempt,
+      token: request.token,
+      fence,
+      leaseUntil: now + request.leaseMs,
+      response: null,
+      createdAt: fresh ? now : row.createdAt,
+      completedAt: null,
+      expiresAt: null,
+    });
+    return { claimed: true, attempt, fence };
+  }
+
+  async find(id: string): Promise<StoredRecord | null> {
+    const now = this.clock.wall();
+    const row = this.rows.get(id);
+    return row && !this.isExpired(row, now) ? this.view(id, row, now) : null;
+  }
+
+  async complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
+    const row = this.rows.get(id);
+    if (row?.token !== token || row.state === 'uncertain') return false;
+    const now = this.clock.wall();
+    Object.assign(row, { state: 'completed', response, completedAt: now, expiresAt: now + retentionMs });
+    this.wake(id);
+    return true;
+  }
+
+  async renew(claims: readonly ClaimRef[], leaseMs: number): Promise<boolean[]> {
+    const until = this.clock.wall() + leaseMs;
+    return claims.map(({ id, token }) => {
+      const row = this.rows.get(id);
+      if (row?.token !== token || row.state !== 'running') return false;
+      row.leaseUntil = until;
+      return true;
+    });
+  }
+
+  async release(id: string, token: string, mode: 'forget' | 'keep', retentionMs: number): Promise<boolean> {
+    const row = this.rows.get(id);
+    if (row?.token !== token || row.state !== 'running') return false;
+    if (mode === 'forget' && row.attempt === 1) this.rows.delete(id);
+    else Object.assign(row, { token: null, leaseUntil: 0, expiresAt: this.clock.wall() + retentionMs });
+    this.wake(id);
+    return true;
+  }
+
+  async markUncertain(id: string, token: string): Promise<boolean> {
+    const row = this.rows.get(id);
+    if (row?.token !== token || row.state !== 'running') return false;
+    Object.assign(row, { state: 'uncertain', leaseUntil: 0 });
+    this.wake(id);
+    return true;
+  }
+
+  /** Goes on where the last sweep stopped, so no sweep walks the whole map. */
+  async sweep(limit: number): Promise<number> {
+    const now = this.clock.wall();
+    let removed = 0;
+    for (let looked = 0; looked < this.rows.size + removed && removed < limit; looked++) {
+      const { done, value } = this.sweepCursor.next();
+      if (done) this.sweepCursor = this.rows.entries();
+      else if (this.isExpired(value[1], now) && this.rows.delete(value[0])) removed++;
+    }
+    return removed;
+  }
+
+  override async watch(id: string, wake: () => void): Promise<() => void> {
+    const watchers = this.watchers.get(id) ?? new Set();
+    this.watchers.set(id, watchers.add(wake));
+    return () => {
+      watchers.delete(wake);
+      if (watchers.size === 0 && this.watchers.get(id) === watchers) this.watchers.delete(id);
+    };
+  }
+
+  private wake(id: string): void {
+    for (const wake of this.watchers.get(id) ?? []) wake();
+  }
+
+  private isExpired(row: Row, now: number): boolean {
+    return row.expiresAt !== null && row.expiresAt <= now;
+  }
+
+  /** Released, or an orphan that may be taken: by the same payload only. */
+  private mayTake(row: Row, request: ClaimRequest, now: number): boolean {
+    if (row.state !== 'running' || row.fingerprint !== request.fingerprint) return false;
+    return row.token === null || (request.takeOrphan && row.leaseUntil <= now);
+  }
+
+  private nextFence(now: number): bigint {
+    const micros = BigInt(Math.trunc(now)) * 1000n;
+    this.lastFence = micros > this.lastFence ? micros : this.lastFence + 1n;
+    return this.lastFence;
+  }
+
+  private view(id: string, row: Row, now: number): StoredRecord {
+    const { scope, key, fingerprint, state, attempt, token, response, createdAt, completedAt, expiresAt } = row;
+    const leaseRemainingMs = state === 'running' && token ? Math.max(0, row.leaseUntil - now) : 0;
+    return { id, scope, key, fingerprint, state, attempt, token, leaseRemainingMs, response, createdAt, completedAt, expiresAt };
+  }
+}
+
+/** Results inside this process only. */
+export function memoryStore(): MemoryStore {
+  return new MemoryStore();
+}

@@ -1,0 +1,240 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ClaimRef, ClaimRequest, StoredResponse } from '../../result-store.js';
+
+/** A row as the client libraries give it, with the database's clock at that moment. */
+export interface Row {
+  id: string;
+  scope: string;
+  key: string;
+  fingerprint: string;
+  state: 'running' | 'completed' | 'uncertain';
+  attempt: Integer;
+  token: string | null;
+  fence: Integer;
+  lease_until: Integer;
+  status: Integer | null;
+  headers: string | null;
+  body: Uint8Array | ArrayBuffer | null;
+  created_at: Integer;
+  completed_at: Integer | null;
+  expires_at: Integer | null;
+  now: Integer;
+}
+
+/** Client libraries give a bigint column as a string, unless they are told otherwise. */
+type Integer = number | string | bigint;
+
+export interface Result {
+  readonly rows: Row[];
+  readonly affected: number;
+}
+
+export type Parameter = string | number | Uint8Array | readonly string[] | null;
+
+/** What differs between databases in SQL text. `old` is the row there is, `fresh` the one that was to be inserted. */
+interface Grammar {
+  readonly old: (column: string) => string;
+  readonly fresh: (column: string) => string;
+}
+
+/** A statement that was the victim of others is sent again for this long. */
+const RETRY_FOR_MS = 2_000;
+
+/**
+ * The statements of `TypeOrmStore`, one a purpose, each atomic by itself. Subclasses add what databases do
+ * differently: how a row is claimed and read in one go, how many are renewed or swept at once.
+ *
+ * Invariants of a row, on which the conditions rest:
+ * - `expires_at` is NULL exactly while it is running with an owner, or uncertain. So `expires_at <= now` is
+ *   true only for a completed or released row whose time is over.
+ * - A released row is `running` without a token. A forgotten one is released and expired at once: it
+ *   stays for the sweep, so that the next fence is greater even if it is claimed within the same tick of the clock.
+ * - Only a running row can have a lease; `lease_until` is 0 otherwise.
+ */
+export abstract class Dialect {
+  /** SQL of the database's clock: milliseconds since 1970 as an integer. */
+  protected abstract readonly now: string;
+  /** The same in microseconds. */
+  protected abstract readonly micros: string;
+  protected abstract readonly grammar: Grammar;
+  protected readonly greatest: string = 'GREATEST';
+
+  /** @param table where the table is, quoted. */
+  constructor(
+    protected readonly table: string,
+    protected readonly quotedKey = '"key"',
+  ) {}
+
+  /** The row as it is after an attempt to claim it. The caller owns it if it is running under his token. */
+  abstract claim(request: ClaimRequest): Promise<Row | undefined>;
+
+  /** Prolongs what is still running under its token, and answers in order. */
+  abstract renew(claims: readonly ClaimRef[], leaseMs: number): Promise<boolean[]>;
+
+  /** Deletes expired rows: one statement which looks again once it has the row's lock. */
+  abstract sweep(limit: number): Promise<number>;
+
+  /** Whether the database says that the table, or a column of it, is not there. */
+  abstract isSchemaMissing(error: unknown): boolean;
+
+  /** Whether the statement was rolled back in favour of another one and may be sent again. */
+  protected abstract isTransient(error: unknown): boolean;
+
+  /** Runs one statement outside of any transaction of the application's. `?` stands for a parameter. */
+  protected abstract execute(sql: string, parameters: readonly Parameter[]): Promise<Result>;
+
+  async find(id: string): Promise<Row | undefined> {
+    const { rows } = await this.run(`SELECT ${this.columns} FROM ${this.table} WHERE id = ?`, [id]);
+    return rows[0];
+  }
+
+  /** A lease that ran out does not matter: nobody else's token is in the row. */
+  async complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
+    const { affected } = await this.run(
+      `UPDATE ${this.table}
+       SET state = 'completed', status = ?, headers = ?, body = ?,
+           lease_until = 0, completed_at = ${this.now}, expires_at = ${this.now} + ?
+       WHERE id = ? AND token = ? AND state IN ('running', 'completed')`,
+      [
+        response.status,
+        this.text(JSON.stringify(response.headers)),
+        response.body && bytes(response.body),
+        retentionMs,
+        id,
+        token,
+      ],
+    );
+    return affected > 0;
+  }
+
+  /** `forgetMs`: how long a first attempt's row is kept, `keepMs` that of a later one. */
+  async release(id: string, token: string, forgetMs: number, keepMs: number): Promise<boolean> {
+    const { affected } = await this.run(
+      `UPDATE ${this.table}
+       SET token = NULL, lease_until = 0,
+           expires_at = CASE WHEN attempt = 1 THEN ${this.now} + ? ELSE ${this.now} + ? END
+       WHERE id = ? AND token = ? AND state = 'running'`,
+      [forgetMs, keepMs, id, token],
+    );
+    return affected > 0;
+  }
+
+  async markUncertain(id: string, token: string): Promise<boolean> {
+    const { affected } = await this.run(
+      `UPDATE ${this.table} SET state = 'uncertain', lease_until = 0
+       WHERE id = ? AND token = ? AND state = 'running'`,
+      [id, token],
+    );
+    return affected > 0;
+  }
+
+  /** How text of people's making travels as a parameter. No database but MySQL stores a NUL in text. */
+  protected text(value: string): string | Uint8Array {
+    return value.replaceAll('\0', '\uFFFD');
+  }
+
+  /** All that is read of a row. */
+  protected get columns(): string {
+    return `id, scope, ${this.quotedKey}, fingerprint, state, attempt, token, fence, lease_until, status,
+            headers, body, created_at, completed_at, expires_at, ${this.now} AS now`;
+  }
+
+  /**
+   * The first half of a claim: the row as it would be if there were none. Followed by the database's own form of
+   * "if there is one, then …". Parameters: `insertParameters`.
+   */
+  protected get insertColumnsAndValues(): string {
+    return `(id, scope, ${this.quotedKey}, fingerprint, state, attempt, token, fence, lease_until, created_at)
+            VALUES (?, ?, ?, ?, 'running', 1, ?, ${this.micros}, ${this.now} + ?, ${this.now})`;
+  }
+
+  protected insertParameters(request: ClaimRequest): Parameter[] {
+    const { id, scope, key, fingerprint, token, leaseMs } = request;
+    return [id, this.text(scope), this.text(key), fingerprint, token, leaseMs];
+  }
+
+  /** When the row that is there may be taken: it expired, it is the caller's already, or it is free for his payload. */
+  protected takeable(takeOrphan: boolean): string {
+    const { old, fresh } = this.grammar;
+    const unowned = takeOrphan
+      ? `(${old('token')} IS NULL OR ${old('lease_until')} <= ${this.now})`
+      : `${old('token')} IS NULL`;
+    return `(${this.isExpired} OR ${this.isOwn}
+             OR (${old('state')} = 'running' AND ${old('fingerprint')} = ${fresh('fingerprint')} AND ${unowned}))`;
+  }
+
+  /**
+   * What a row that is taken becomes. An expired one starts anew, one the caller has already (his claim is sent
+   * again) stays as it is, any other goes to its next attempt.
+   *
+   * The order matters to MySQL, which evaluates assignments from left to right and with values already
+   * assigned. Columns no condition looks at come first, and after `state` and `token` are assigned the row
+   * counts as the caller's own. So every condition gives the same before, after, and where all
+   * assignments see the old row (PostgreSQL, SQLite, MariaDB with SIMULTANEOUS_ASSIGNMENT).
+   */
+  protected get assignments(): [column: string, value: string][] {
+    const { old, fresh } = this.grammar;
+    return [
+      [
+        'attempt',
+        `CASE WHEN ${this.isExpired} THEN 1 WHEN ${this.isOwn} THEN ${old('attempt')} ELSE ${old('attempt')} + 1 END`,
+      ],
+      [
+        'fence',
+        `CASE WHEN ${this.isOwn} THEN ${old('fence')}
+              ELSE ${this.greatest}(${old('fence')} + 1, ${fresh('fence')}) END`,
+      ],
+      ['created_at', `CASE WHEN ${this.isExpired} THEN ${fresh('created_at')} ELSE ${old('created_at')} END`],
+      ['status', 'NULL'],
+      ['headers', 'NULL'],
+      ['body', 'NULL'],
+      ['completed_at', 'NULL'],
+      ['state', fresh('state')],
+      ['token', fresh('token')],
+      ['fingerprint', fresh('fingerprint')],
+      ['lease_until', fresh('lease_until')],
+      ['expires_at', 'NULL'],
+    ];
+  }
+
+  private get isExpired(): string {
+    return `${this.grammar.old('expires_at')} <= ${this.now}`;
+  }
+
+  private get isOwn(): string {
+    const { old, fresh } = this.grammar;
+    return `(${old('state')} = 'running' AND ${old('token')} = ${fresh('token')})`;
+  }
+
+  /**
+   * Rows the sweep may take. That the invariant is checked again costs nothing and nobody's answer. A row whose
+   * fence is ahead of the clock stays, as a new row under its id would get a smaller one.
+   */
+  protected get isSweepable(): string {
+    return `expires_at <= (SELECT ${this.now}) AND fence < (SELECT ${this.micros})
+            AND (state = 'completed' OR (state = 'running' AND token IS NULL))`;
+  }
+
+  /** `execute`, again for a while when the statement was the victim of others. */
+  protected async run(sql: string, parameters: readonly Parameter[]): Promise<Result> {
+    const giveUpAt = performance.now() + RETRY_FOR_MS;
+    for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, 64)) {
+      try {
+        return await this.execute(sql, parameters);
+      } catch (error) {
+        if (!this.isTransient(error) || performance.now() > giveUpAt) throw error;
+        await sleep(pauseMs * Math.random());
+      }
+    }
+  }
+}
+
+/** A view as Buffer, which every client library takes. */
+function bytes(view: Uint8Array): Buffer {
+  return Buffer.from(view.buffer, view.byteOffset, view.byteLength);
+}
+
+/** `code` (or another property) of an error of a client library, which promises nothing about its class. */
+export function property(error: unknown, name: string): unknown {
+  return typeof error === 'object' && error !== null ? Reflect.get(error, name) : undefined;
+}

@@ -1,0 +1,3 @@
+export { TypeOrmStore, type TypeOrmStoreOptions, typeOrmStore } from './typeorm-store.js';
+export { CreateIdempotencyRecord1763770000000, idempotencyMigrations } from './migrations.js';
+export { type IdempotencyRecord, idempotencyEntities } from './schema.js';

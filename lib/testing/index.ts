@@ -1,0 +1,1 @@
+export { unprotected } from '../idempotency.managed.js';

@@ -1,0 +1,179 @@
+import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { StoredResponse } from '../stores/result-store.js';
+import { type CaptureObserver, hasNoBody, type HttpExchange, REPLAYED_HEADER } from './http-exchange.js';
+
+type Callback = (error?: Error | null) => void;
+
+/**
+ * Express, at its wire: `write` and `end` of the one response. Middleware that wraps them earlier
+ * (compression) lies further out: what is held here is the plain body, and it is compressed on its way.
+ */
+export class ExpressExchange implements HttpExchange {
+  constructor(private readonly response: ServerResponse) {}
+
+  setHeader(name: string, value: string): void {
+    this.response.setHeader(name, value);
+  }
+
+  capture(maxBytes: number, observer: CaptureObserver): void {
+    new HeldResponse(this.response, maxBytes, observer);
+  }
+
+  replay(stored: StoredResponse): void {
+    const { response } = this;
+    response.setHeader(REPLAYED_HEADER, 'true');
+    applyAnswer(response, stored);
+    response.end(stored.body);
+    Object.assign(response, MUTED);
+  }
+}
+
+/** Nest still replies once a replay is out; these keep it from writing to a response that has ended. */
+const MUTED = Object.fromEntries(
+  ['status', 'send', 'json', 'redirect', 'render', 'type', 'set', 'header', 'setHeader', 'removeHeader', 'writeHead', 'write', 'end'].map(
+    (method) => [
+      method,
+      function (this: unknown) {
+        return this;
+      },
+    ],
+  ),
+);
+
+function applyAnswer(response: ServerResponse, { status, headers, body }: StoredResponse): void {
+  response.statusCode = status ?? 200;
+  for (const name in headers) response.setHeader(name, headers[name]!);
+  if (hasNoBody(response.statusCode)) response.removeHeader('Content-Length');
+  else response.setHeader('Content-Length', body?.length ?? 0);
+}
+
+/**
+ * A response that is held back until its answer is stored.
+ *
+ * While it is held it looks sent from the inside (`headersSent`, `writableEnded`), so that nobody adds a
+ * second answer to it. An answer that outgrows the limit is stored without its body, and from then on
+ * everything passes through.
+ */
+class HeldResponse {
+  private readonly chunks: Buffer[] = [];
+  private bytes = 0;
+  private state: 'collecting' | 'settling' | 'passing' = 'collecting';
+  private ended = false;
+  private readonly endCallbacks: Callback[] = [];
+  private readonly original: Pick<ServerResponse, 'write' | 'end' | 'writeHead' | 'flushHeaders'>;
+
+  constructor(
+    private readonly response: ServerResponse,
+    private readonly maxBytes: number,
+    private readonly observer: CaptureObserver,
+  ) {
+    const { write, end, writeHead, flushHeaders } = response;
+    this.original = { write, end, writeHead, flushHeaders };
+    response.write = ((chunk: unknown, encoding?: unknown, callback?: unknown) =>
+      this.write(chunk, encoding, callback)) as ServerResponse['write'];
+    response.end = ((chunk?: unknown, encoding?: unknown, callback?: unknown) =>
+      this.end(chunk, encoding, callback)) as ServerResponse['end'];
+    response.writeHead = ((status: number, ...rest: unknown[]) => this.writeHead(status, rest)) as ServerResponse['writeHead'];
+    // Headers wanted early: somebody streams, and the client is not to wait for the end.
+    response.flushHeaders = () => void this.settle(null);
+    response.once('close', () => {
+      if (!this.ended && this.state === 'collecting') observer.cut();
+    });
+  }
+
+  private write(chunk: unknown, encoding: unknown, callback: unknown): boolean {
+    if (this.ended) return false;
+    this.looksSent('headersSent');
+    this.collect(chunk, encoding);
+    later(typeof encoding === 'function' ? encoding : callback);
+    if (this.state === 'collecting' && (this.bytes > this.maxBytes || this.isEventStream())) void this.settle(null);
+    return this.state === 'collecting';
+  }
+
+  private end(chunk: unknown, encoding: unknown, callback: unknown): ServerResponse {
+    if (this.ended) return this.response;
+    if (typeof chunk !== 'function') this.collect(chunk, encoding);
+    this.ended = true;
+    this.looksSent('headersSent');
+    this.looksSent('writableEnded');
+    const done = [chunk, encoding, callback].find((argument) => typeof argument === 'function');
+    if (done) this.endCallbacks.push(done as Callback);
+    if (this.state === 'collecting') void this.settle(this.bytes > this.maxBytes ? null : Buffer.concat(this.chunks));
+    return this.response;
+  }
+
+  private writeHead(status: number, rest: unknown[]): ServerResponse {
+    const { response } = this;
+    response.statusCode = status;
+    if (typeof rest[0] === 'string') response.statusMessage = rest.shift() as string;
+    const headers = rest[0] as OutgoingHttpHeaders | [string, string][] | string[] | undefined;
+    for (const [name, value] of headerPairs(headers)) response.setHeader(name, value);
+    this.looksSent('headersSent');
+    return response;
+  }
+
+  private collect(chunk: unknown, encoding: unknown): void {
+    if (chunk === undefined || chunk === null) return;
+    const bytes =
+      typeof chunk === 'string'
+        ? Buffer.from(chunk, typeof encoding === 'string' ? (encoding as BufferEncoding) : 'utf8')
+        : Buffer.from(chunk as Uint8Array);
+    this.chunks.push(bytes);
+    this.bytes += bytes.length;
+  }
+
+  /** @param body null: not to be stored; what is written meanwhile and later passes through. */
+  private async settle(body: Buffer | null): Promise<void> {
+    if (this.state !== 'collecting') return;
+    this.state = 'settling';
+    const { response } = this;
+    const status = response.statusCode;
+    const substitute = await this.observer.answered({ status, headers: response.getHeaders(), body });
+    this.letGo();
+    response.statusCode = status;
+    if (response.destroyed) return this.endCallbacks.forEach(later);
+    if (substitute && !response.headersSent) {
+      for (const name of response.getHeaderNames()) {
+        if (name.startsWith('content-')) response.removeHeader(name);
+      }
+      applyAnswer(response, substitute);
+      response.end(substitute.body);
+      Object.assign(response, MUTED);
+    } else if (this.ended) {
+      response.end(Buffer.concat(this.chunks), () => this.endCallbacks.forEach((callback) => callback()));
+    } else {
+      if (this.chunks.length === 0) response.flushHeaders();
+      else response.write(Buffer.concat(this.chunks));
+      response.emit('drain');
+    }
+  }
+
+  private letGo(): void {
+    this.state = 'passing';
+    Object.assign(this.response, this.original);
+    const shadows = this.response as { headersSent?: boolean; writableEnded?: boolean };
+    delete shadows.headersSent;
+    delete shadows.writableEnded;
+  }
+
+  private looksSent(property: 'headersSent' | 'writableEnded'): void {
+    Object.defineProperty(this.response, property, { configurable: true, get: () => true });
+  }
+
+  private isEventStream(): boolean {
+    return String(this.response.getHeader('content-type')).startsWith('text/event-stream');
+  }
+}
+
+function headerPairs(headers: OutgoingHttpHeaders | [string, string][] | string[] | undefined): [string, string | string[]][] {
+  if (!headers) return [];
+  if (!Array.isArray(headers)) {
+    return Object.entries(headers).filter(([, value]) => value !== undefined) as [string, string | string[]][];
+  }
+  if (Array.isArray(headers[0])) return headers as [string, string][];
+  return headers.flatMap((name, i) => (i % 2 === 0 ? [[name as string, headers[i + 1] as string] as [string, string]] : []));
+}
+
+function later(callback: unknown): void {
+  if (typeof callback === 'function') process.nextTick(callback as Callback);
+}

@@ -1,0 +1,141 @@
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
+import type { StoredResponse } from '../stores/result-store.js';
+import { type CaptureObserver, hasNoBody, type HttpExchange, REPLAYED_HEADER } from './http-exchange.js';
+
+/** What we use of Fastify's reply. */
+export interface FastifyReplyLike {
+  readonly raw: ServerResponse<IncomingMessage>;
+  statusCode: number;
+  code(status: number): unknown;
+  header(name: string, value: string | string[]): unknown;
+  removeHeader(name: string): unknown;
+  getHeaders(): OutgoingHttpHeaders;
+  send(payload?: unknown): unknown;
+}
+
+/** What we use of a Fastify instance. */
+export interface FastifyLike {
+  addHook(
+    name: 'onSend',
+    hook: (request: unknown, reply: FastifyReplyLike, payload: unknown) => Promise<unknown>,
+  ): unknown;
+}
+
+interface Capture {
+  readonly maxBytes: number;
+  readonly observer: CaptureObserver;
+}
+
+/** Replies whose answer is to be held back. */
+const captures = new WeakMap<FastifyReplyLike, Capture>();
+
+/** Fastify, at its wire: one `onSend` hook, which lies before those of the routes (compression). */
+export class FastifyExchange implements HttpExchange {
+  constructor(private readonly reply: FastifyReplyLike) {}
+
+  /** To be called before the routes are registered. */
+  static install(fastify: FastifyLike): void {
+    fastify.addHook('onSend', async (_request, reply, payload) => {
+      const capture = captures.get(reply);
+      if (!capture) return payload;
+      captures.delete(reply);
+      return hold(reply, payload, capture);
+    });
+  }
+
+  setHeader(name: string, value: string): void {
+    this.reply.header(name, value);
+  }
+
+  capture(maxBytes: number, observer: CaptureObserver): void {
+    captures.set(this.reply, { maxBytes, observer });
+    this.reply.raw.once('close', () => {
+      if (captures.delete(this.reply)) observer.cut();
+    });
+  }
+
+  replay(stored: StoredResponse): void {
+    this.reply.header(REPLAYED_HEADER, 'true');
+    this.reply.send(applyAnswer(this.reply, stored));
+    Object.assign(this.reply, MUTED);
+  }
+}
+
+/** Nest still replies once a replay is out; these keep it from sending a second time. */
+const MUTED = Object.fromEntries(
+  ['send', 'code', 'status', 'header', 'headers', 'type', 'redirect', 'view', 'removeHeader'].map((method) => [
+    method,
+    function (this: unknown) {
+      return this;
+    },
+  ]),
+);
+
+/** @returns the payload to send. */
+function applyAnswer(reply: FastifyReplyLike, { status, headers, body }: StoredResponse): Buffer | undefined {
+  reply.code(status ?? 200);
+  for (const name in headers) reply.header(name, headers[name]!);
+  const isEmpty = !body || body.length === 0 || hasNoBody(status ?? 200);
+  return isEmpty ? undefined : Buffer.from(body.buffer, body.byteOffset, body.length);
+}
+
+async function hold(reply: FastifyReplyLike, payload: unknown, { maxBytes, observer }: Capture): Promise<unknown> {
+  const collected = isStream(payload) ? await collect(payload, maxBytes) : { body: bytesOf(payload), rest: payload };
+  const { body, rest } = collected;
+  const substitute = await observer.answered({
+    status: reply.statusCode,
+    headers: reply.getHeaders(),
+    body: body && body.length <= maxBytes ? body : null,
+  });
+  if (!substitute) return rest;
+  for (const name of Object.keys(reply.getHeaders())) {
+    if (name.startsWith('content-')) reply.removeHeader(name);
+  }
+  return applyAnswer(reply, substitute);
+}
+
+/**
+ * Reads a stream up to the limit.
+ *
+ * @returns the whole as `body`, or null with what has been read and what is to come as `rest`. A stream that
+ * fails is handed on as one that fails, for Fastify to deal with as it does.
+ */
+async function collect(stream: Readable, maxBytes: number): Promise<{ body: Buffer | null; rest: unknown }> {
+  const source = stream[Symbol.asyncIterator]() as AsyncIterator<Uint8Array | string>;
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for (let next = await source.next(); !next.done; next = await source.next()) {
+      chunks.push(Buffer.from(next.value as Uint8Array));
+      bytes += next.value.length;
+      if (bytes > maxBytes) return { body: null, rest: Readable.from(continued(chunks, source)) };
+    }
+  } catch (error) {
+    return { body: null, rest: Readable.from(failing(chunks, error)) };
+  }
+  const body = Buffer.concat(chunks);
+  return { body, rest: body };
+}
+
+async function* continued(chunks: Buffer[], source: AsyncIterator<Uint8Array | string>): AsyncGenerator<Uint8Array | string> {
+  yield* chunks;
+  for (let next = await source.next(); !next.done; next = await source.next()) yield next.value;
+}
+
+// eslint-disable-next-line require-yield
+async function* failing(chunks: Buffer[], error: unknown): AsyncGenerator<Buffer> {
+  yield* chunks;
+  throw error;
+}
+
+function isStream(payload: unknown): payload is Readable {
+  return typeof (payload as Readable | null)?.pipe === 'function';
+}
+
+/** @returns null for a payload whose bytes we do not know (a web stream or response). */
+function bytesOf(payload: unknown): Buffer | null {
+  if (payload === undefined || payload === null) return Buffer.alloc(0);
+  if (typeof payload === 'string') return Buffer.from(payload);
+  return payload instanceof Uint8Array ? Buffer.from(payload) : null;
+}

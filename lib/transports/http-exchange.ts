@@ -1,0 +1,68 @@
+import type { OutgoingHttpHeaders } from 'node:http';
+import type { IdempotencyError } from '../idempotency.errors.js';
+import { type IdempotentCall, localCall } from '../idempotency.call.js';
+import type { StoredResponse } from '../stores/result-store.js';
+
+/** An answer as it is about to leave: after every interceptor, serializer and filter. */
+export interface CapturedAnswer {
+  readonly status: number;
+  readonly headers: OutgoingHttpHeaders;
+  /** null: too large, an open-ended stream, or cut off. */
+  readonly body: Buffer | null;
+}
+
+/** Who decides about an answer that is being held back. */
+export interface CaptureObserver {
+  /**
+   * Called once, before the first byte leaves. The answer goes out when the promise resolves: as it is, or
+   * what the promise resolves to in its place.
+   */
+  answered(answer: CapturedAnswer): Promise<StoredResponse | undefined>;
+  /** The connection closed, or was written to behind our back, and no answer came by. */
+  cut(): void;
+}
+
+/** One request and its response, whatever the platform. */
+export interface HttpExchange {
+  setHeader(name: string, value: string): void;
+  /** Holds back what is written from now on, up to `maxBytes`. */
+  capture(maxBytes: number, observer: CaptureObserver): void;
+  /** Sends a stored answer; whatever Nest or an interceptor writes later is ignored. */
+  replay(response: StoredResponse): void;
+}
+
+export const REPLAYED_HEADER = 'Idempotent-Replayed';
+
+/** The headers that go with a refusal; its body is the error's own. */
+export function problemHeaders({ retryAfterMs }: IdempotencyError): Record<string, string> {
+  return {
+    'content-type': 'application/problem+json; charset=utf-8',
+    'cache-control': 'no-store',
+    ...(retryAfterMs === undefined ? {} : { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1_000))) }),
+  };
+}
+
+/** A refusal as an answer, for when it replaces one that is already on its way. */
+export function problemResponse(error: IdempotencyError): StoredResponse {
+  return { status: error.getStatus(), headers: problemHeaders(error), body: Buffer.from(JSON.stringify(error.problem)) };
+}
+
+/** @param request of Express or Fastify */
+export function httpCall(request: any, scope: string): IdempotentCall {
+  return localCall({
+    transport: 'http',
+    scope,
+    request,
+    user: request.user,
+    body: request.body,
+    params: request.params,
+    query: request.query,
+    headers: request.headers,
+    route: request.routeOptions?.url ?? request.route?.path,
+  });
+}
+
+/** Statuses whose answer has no body. */
+export function hasNoBody(status: number): boolean {
+  return status === 204 || status === 205 || status === 304;
+}

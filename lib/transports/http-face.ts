@@ -1,0 +1,100 @@
+import { type CallHandler, type ExecutionContext, Inject, Injectable, Logger, type OnModuleInit } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import { finalize, type Observable, of, tap } from 'rxjs';
+import { type Begun, IdempotencyEngine } from '../engine/engine.js';
+import type { CallIdentity } from '../engine/policy.js';
+import { IdempotencyContext } from '../idempotency.context.js';
+import { IdempotencyError } from '../idempotency.errors.js';
+import { CallFrame, frames } from '../idempotency.frame.js';
+import type { IdempotentRoute } from '../idempotency.route.js';
+import { decodeOutcome } from '../idempotency.value.js';
+import { ExpressExchange } from './express-exchange.js';
+import { FastifyExchange, type FastifyLike } from './fastify-exchange.js';
+import { httpCall, type HttpExchange, problemHeaders, REPLAYED_HEADER } from './http-exchange.js';
+import { HttpSettlement, RenderedReplay } from './http-settlement.js';
+
+/** Marks an answer of a call that ran without protection (`onUnavailable: 'run'`). */
+const STATUS_HEADER = 'Idempotency-Status';
+
+/** HTTP calls: claim, run, hold the answer back until it is stored, replay. */
+@Injectable()
+export class HttpFace implements OnModuleInit {
+  private readonly logger = new Logger('Idempotency');
+
+  constructor(
+    @Inject(HttpAdapterHost) private readonly host: HttpAdapterHost,
+    @Inject(IdempotencyEngine) private readonly engine: IdempotencyEngine,
+  ) {}
+
+  onModuleInit(): void {
+    // Absent in an app without HTTP. Routes are registered after this, so the hook is in force for all of them.
+    if (this.isFastify) FastifyExchange.install(this.host.httpAdapter.getInstance<FastifyLike>());
+  }
+
+  /** @throws IdempotencyError when the call is refused; the headers of the refusal are then set already. */
+  async handle(context: ExecutionContext, next: CallHandler, route: IdempotentRoute): Promise<Observable<unknown>> {
+    const http = context.switchToHttp();
+    const response: never = http.getResponse();
+    const exchange = this.isFastify ? new FastifyExchange(response) : new ExpressExchange(response);
+    const call = httpCall(http.getRequest(), route.scope);
+    let identity: CallIdentity | null;
+    let begun: Begun;
+    try {
+      identity = await route.identify(call);
+      begun = identity ? await this.engine.begin(identity, route.policy) : { kind: 'unprotected' };
+    } catch (error) {
+      if (error instanceof IdempotencyError) setHeaders(exchange, problemHeaders(error));
+      throw error;
+    }
+    if (!identity || begun.kind === 'unprotected') {
+      if (identity) exchange.setHeader(STATUS_HEADER, 'unprotected');
+      const frame = new CallFrame(context.getHandler(), new IdempotencyContext(identity, null));
+      return frames.run(frame, () => next.handle());
+    }
+    if (begun.kind === 'run') {
+      const { ownership } = begun;
+      const frame = new CallFrame(context.getHandler(), new IdempotencyContext(identity, ownership));
+      const settlement = new HttpSettlement(frame, ownership, route, call, (message) => this.logger.error(message));
+      exchange.capture(route.policy.maxResponseBytes, settlement);
+      return watched(frames.run(frame, () => next.handle()), settlement);
+    }
+    if (begun.response.status !== null) {
+      exchange.replay(begun.response);
+      // A value for interceptors further out; what becomes of it is not sent.
+      return of(undefined);
+    }
+    return this.render(context, next, route, exchange, identity, begun);
+  }
+
+  /** A value that was recorded without ever having been sent: made into an answer now, and recorded as that. */
+  private render(
+    context: ExecutionContext,
+    next: CallHandler,
+    route: IdempotentRoute,
+    exchange: HttpExchange,
+    identity: CallIdentity,
+    { response, token }: Begun & { kind: 'replay' },
+  ): Observable<unknown> {
+    const frame = new CallFrame(context.getHandler(), new IdempotencyContext(identity, null), decodeOutcome(response));
+    exchange.setHeader(REPLAYED_HEADER, 'true');
+    const record = (rendered: typeof response) => this.engine.replaceAnswer(identity, route.policy, token, rendered);
+    exchange.capture(route.policy.maxResponseBytes, new RenderedReplay(frame, route, record));
+    return frames.run(frame, () => next.handle());
+  }
+
+  private get isFastify(): boolean {
+    return this.host.httpAdapter?.getType() === 'fastify';
+  }
+}
+
+/** Tells the settlement when somebody stops listening while the body still runs. */
+function watched(answer$: Observable<unknown>, settlement: HttpSettlement): Observable<unknown> {
+  return answer$.pipe(
+    tap({ error: () => settlement.abandonIfRunning() }),
+    finalize(() => settlement.abandonIfRunning()),
+  );
+}
+
+function setHeaders(exchange: HttpExchange, headers: Record<string, string>): void {
+  for (const [name, value] of Object.entries(headers)) exchange.setHeader(name, value);
+}
