@@ -25,6 +25,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
 }
 
 function messageCall(context: ExecutionContext, scope: string): IdempotentCall {
-  const [payload] = context.getArgs<[unknown]>();
-  return localCall({ transport: context.getType<IdempotentCall['transport']>(), scope, payload, args: context.getArgs() });
+  const transport = context.getType<IdempotentCall['transport']>();
+  const payload: unknown = transport === 'ws' ? context.switchToWs().getData() : context.switchToRpc().getData();
+  return localCall({ transport, scope, payload, args: context.getArgs() });
 }

@@ -83,7 +83,9 @@ export function recordTable(dataSource: DataSource): Table {
 
 /** Where the table is: the entity's place, or what `schema` and `entityPrefix` of the DataSource make of it. */
 export function tablePath({ entityMetadatas, namingStrategy, driver, options }: DataSource): string {
-  const entity = entityMetadatas.find((metadata) => metadata.name === ENTITY && metadata.givenTableName === TABLE);
+  const entity = entityMetadatas.find(
+    (metadata) => metadata.name === ENTITY && metadata.givenTableName === TABLE,
+  );
   if (entity) return entity.tablePath;
   const name = options.entityPrefix ? namingStrategy.prefixTableName(options.entityPrefix, TABLE) : TABLE;
   return driver.buildTableName(name, 'schema' in options ? options.schema : undefined);

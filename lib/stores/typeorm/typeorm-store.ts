@@ -82,7 +82,9 @@ export class TypeOrmStore extends ResultStore {
 
   release(id: string, token: string, mode: 'forget' | 'keep', retentionMs: number): Promise<boolean> {
     const keepMs = Math.ceil(retentionMs);
-    return this.#ask('release', (dialect) => dialect.release(id, token, mode === 'forget' ? 0 : keepMs, keepMs));
+    return this.#ask('release', (dialect) =>
+      dialect.release(id, token, mode === 'forget' ? 0 : keepMs, keepMs),
+    );
   }
 
   markUncertain(id: string, token: string): Promise<boolean> {
@@ -106,7 +108,9 @@ export class TypeOrmStore extends ResultStore {
       return await work(this.#dialect);
     } catch (cause) {
       const fix = this.#dialect.isSchemaMissing(cause) ? MISSING : '';
-      throw new Error(`idempotency store (${this.name}): ${operation} failed: ${messageOf(cause)}${fix}`, { cause });
+      throw new Error(`idempotency store (${this.name}): ${operation} failed: ${messageOf(cause)}${fix}`, {
+        cause,
+      });
     }
   }
 }

@@ -4,7 +4,10 @@ import { Dialect, type Parameter, type Result, type Row, property } from './dial
 
 /** What is used of a pooled connection of `mysql2`. */
 interface Connection {
-  query(options: object, callback: (error: Error | null, result: Row[] | { affectedRows: number }) => void): void;
+  query(
+    options: object,
+    callback: (error: Error | null, result: Row[] | { affectedRows: number }) => void,
+  ): void;
   release(): void;
 }
 
@@ -64,7 +67,12 @@ export class MysqlDialect extends Dialect {
   }
 
   /** With CLIENT_FOUND_ROWS off, a row that is set to what it was already does not count. */
-  override async complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
+  override async complete(
+    id: string,
+    token: string,
+    response: StoredResponse,
+    retentionMs: number,
+  ): Promise<boolean> {
     if (await super.complete(id, token, response, retentionMs)) return true;
     const row = await this.find(id);
     return row?.state === 'completed' && row.token === token;
@@ -127,7 +135,9 @@ export class MysqlDialect extends Dialect {
   }
 
   async #query<T>(sql: string, values: readonly Parameter[]): Promise<T> {
-    const { driver } = this.dataSource as unknown as { driver: { obtainMasterConnection(): Promise<Connection> } };
+    const { driver } = this.dataSource as unknown as {
+      driver: { obtainMasterConnection(): Promise<Connection> };
+    };
     const connection = await driver.obtainMasterConnection();
     try {
       return await new Promise<T>((resolve, reject) => {

@@ -5,7 +5,11 @@ import { Dialect, type Parameter, type Result, type Row, property } from './dial
 
 /** What is used of `pg.Pool`. */
 interface Pool {
-  query(statement: { text: string; values: unknown[]; name?: string }): Promise<{ rows: Row[]; rowCount: number | null }>;
+  query(statement: {
+    text: string;
+    values: unknown[];
+    name?: string;
+  }): Promise<{ rows: Row[]; rowCount: number | null }>;
 }
 
 const TRANSIENT = ['40001', '40P01']; // serialization_failure (under a default isolation level above read committed), deadlock
