@@ -162,7 +162,7 @@ export class MysqlDialect extends Dialect {
 
   async #ask(): Promise<Capabilities> {
     const sql = 'SELECT VERSION() AS version, @@autocommit AS autocommit';
-    const [row] = await this.#query<{ version: string; autocommit: number }[]>(sql, []);
+    const [row] = await this.#query<{ version: string; autocommit: number | string }[]>(sql, []);
     if (!row || Number(row.autocommit) !== 1) {
       throw new Error(
         'The pool has connections with autocommit off: claims would never be committed. Turn it on, or give the store a DataSource of its own',
