@@ -69,6 +69,11 @@ export function accountForRoot(name: string): Account | undefined {
   return { uid: Number(line[1]), gid: Number(line[2]) };
 }
 
+/** MariaDB empties the temporary folder of the tables of others when it starts: each has its own. */
+export function environmentIn(folder: string): NodeJS.ProcessEnv {
+  return { PATH: process.env.PATH, LC_ALL: 'C', TMPDIR: folder };
+}
+
 export class ServerProcess implements Server {
   readonly folder: string;
   port = 0;
@@ -157,7 +162,7 @@ export class ServerProcess implements Server {
     const child = spawn(this.#recipe.command, this.#recipe.args(this.port, this.folder), {
       cwd: this.folder,
       stdio: ['ignore', log, log],
-      env: { PATH: process.env.PATH, LC_ALL: 'C' },
+      env: environmentIn(this.folder),
       // Out of the terminal's process group: an interrupt is for the tests, the guard does the rest.
       detached: true,
       ...this.#recipe.user,

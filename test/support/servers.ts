@@ -1,12 +1,19 @@
 import { execFile, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { binary } from './server-binaries.js';
-import { type Account, type Recipe, type Server, ServerProcess, accountForRoot } from './server-process.js';
+import {
+  type Account,
+  type Recipe,
+  type Server,
+  ServerProcess,
+  accountForRoot,
+  environmentIn,
+} from './server-process.js';
 
 export type { Server };
 
@@ -80,6 +87,7 @@ export async function startPostgres({ args = [], port }: SqlOptions = {}): Promi
           ...['-D', join(folder, 'data'), '-U', 'test', '-A', 'trust', '-E', 'UTF8', '--locale=C'],
           ...['--no-sync', '--no-instructions'],
         ],
+        folder,
         user,
       ),
     ping: (port) => queryPostgres(postgresUrl(port), ['SELECT 1']),
@@ -107,13 +115,14 @@ export async function startMariaDb({ args = [], port }: SqlOptions = {}): Promis
     prepare: async (folder) => {
       writeFileSync(join(folder, 'init.sql'), MARIADB_INIT_SQL);
       mkdirSync(join(folder, 'data'));
-      await run('chown', [user ? `${user.uid}:${user.gid}` : `${process.getuid?.()}`, join(folder, 'data')]);
+      if (user) chownSync(join(folder, 'data'), user.uid, user.gid);
       await run(
         binary('mariadb-install-db'),
         [
           ...['--no-defaults', `--datadir=${join(folder, 'data')}`, '--skip-test-db'],
           '--auth-root-authentication-method=normal',
         ],
+        folder,
         user,
       );
     },
@@ -230,12 +239,8 @@ async function queryMariaDb(url: string, statements: string[]): Promise<void> {
   }
 }
 
-async function run(command: string, args: string[], account?: Account): Promise<void> {
-  await promisify(execFile)(command, args, {
-    cwd: '/',
-    env: { PATH: process.env.PATH, LC_ALL: 'C' },
-    ...account,
-  });
+async function run(command: string, args: string[], folder: string, account?: Account): Promise<void> {
+  await promisify(execFile)(command, args, { cwd: folder, env: environmentIn(folder), ...account });
 }
 
 /** A killed PostgreSQL leaves a small segment of shared memory to its successor. There will be none. */
