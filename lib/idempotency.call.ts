@@ -22,7 +22,9 @@ export interface IdempotentCall {
 const NOTHING = Object.freeze({});
 
 /** A call without a request: a method or a service call. */
-export function localCall(call: Pick<IdempotentCall, 'transport' | 'scope'> & Partial<IdempotentCall>): IdempotentCall {
+export function localCall(
+  call: Pick<IdempotentCall, 'transport' | 'scope'> & Partial<IdempotentCall>,
+): IdempotentCall {
   return {
     request: NOTHING,
     user: undefined,
@@ -53,7 +55,9 @@ export function isNeverStored(status: number): boolean {
 /** `HttpException`s with a lasting 4xx are the answer; whatever else frees the key. */
 export function defaultOnError(error: unknown): ErrorDecision {
   const status = statusOf(error);
-  return status !== undefined && status >= 400 && status < 500 && !TRANSIENT.has(status) ? 'replay' : 'release';
+  return status !== undefined && status >= 400 && status < 500 && !TRANSIENT.has(status)
+    ? 'replay'
+    : 'release';
 }
 
 /** Applies `onError`. A hook that itself fails decides nothing: the outcome is then uncertain. */

@@ -48,7 +48,8 @@ export class IdempotencyContext {
    * @throws IdempotencyError `lease-lost` when ownership is lost.
    */
   assertHeld(): void {
-    if (this.ownership && !this.ownership.isHeld()) throw new IdempotencyError('lease-lost', { retryAfterMs: 1_000 });
+    if (this.ownership && !this.ownership.isHeld())
+      throw new IdempotencyError('lease-lost', { retryAfterMs: 1_000 });
   }
 
   /**
@@ -58,7 +59,8 @@ export class IdempotencyContext {
    * @throws Error in a call without a key.
    */
   deriveKey(name: string): string {
-    if (!this.identity) throw new Error(`deriveKey("${name}"): this call has no idempotency key to derive from`);
+    if (!this.identity)
+      throw new Error(`deriveKey("${name}"): this call has no idempotency key to derive from`);
     return hash('sha256', `${this.identity.id}|${name}`);
   }
 }

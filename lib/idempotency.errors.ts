@@ -9,7 +9,10 @@ const PROBLEMS = {
   'key-invalid': { status: 400, title: 'Idempotency-Key is malformed' },
   'key-reused': { status: 422, title: 'Idempotency-Key is already used' },
   'in-progress': { status: 409, title: 'A request is outstanding for this Idempotency-Key' },
-  'response-not-replayable': { status: 409, title: 'The request was processed, but its answer cannot be repeated' },
+  'response-not-replayable': {
+    status: 409,
+    title: 'The request was processed, but its answer cannot be repeated',
+  },
   'outcome-uncertain': { status: 409, title: 'It is not known whether the request was processed' },
   'lease-lost': { status: 409, title: 'Ownership of this Idempotency-Key was lost while the request ran' },
   unavailable: { status: 503, title: 'Duplicates cannot be told apart at the moment' },

@@ -49,7 +49,11 @@ export class IdempotencyExplorer implements OnModuleInit, MethodCaller {
     let ofType = this.routes.get(type);
     if (!ofType) this.routes.set(type, (ofType = new Map()));
     let route = ofType.get(method);
-    if (!route) ofType.set(method, (route = new IdempotentRoute(`${type.name}.${method.name}`, metadata, this.options)));
+    if (!route)
+      ofType.set(
+        method,
+        (route = new IdempotentRoute(`${type.name}.${method.name}`, metadata, this.options)),
+      );
     return route;
   }
 
@@ -71,7 +75,8 @@ function objectOf(wrapper: Wrapper): { owner: object; type: Function } | undefin
     return { owner: wrapper.metatype, type: wrapper.metatype };
   }
   const instance: unknown = wrapper.instance;
-  if (typeof instance !== 'object' || instance === null || typeof instance.constructor !== 'function') return undefined;
+  if (typeof instance !== 'object' || instance === null || typeof instance.constructor !== 'function')
+    return undefined;
   return { owner: instance, type: instance.constructor };
 }
 

@@ -23,7 +23,12 @@ export function unprotected<T extends object>(instance: T): T {
  * @throws IdempotencyOptionsError when no module manages the object: running unprotected by accident is how
  * money leaves twice.
  */
-export function callManaged(instance: object, method: Function, args: readonly unknown[], body: () => unknown): unknown {
+export function callManaged(
+  instance: object,
+  method: Function,
+  args: readonly unknown[],
+  body: () => unknown,
+): unknown {
   const caller = callers.get(Object(instance)) ?? callers.get(Object(instance).constructor);
   if (caller === 'nobody') return body();
   if (caller) return caller.call(instance, method, args);

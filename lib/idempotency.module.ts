@@ -36,7 +36,11 @@ import { HttpFace } from './transports/http-face.js';
   imports: [DiscoveryModule],
   providers: [
     { provide: IDEMPOTENCY_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: checkModuleOptions },
-    { provide: ResultStore, inject: [IDEMPOTENCY_OPTIONS], useFactory: ({ store }: IdempotencyModuleOptions) => store },
+    {
+      provide: ResultStore,
+      inject: [IDEMPOTENCY_OPTIONS],
+      useFactory: ({ store }: IdempotencyModuleOptions) => store,
+    },
     { provide: LeaseKeeper, useFactory: () => new LeaseKeeper() },
     {
       provide: LockService,
@@ -59,7 +63,11 @@ import { HttpFace } from './transports/http-face.js';
           keeper,
         }),
     },
-    { provide: ValueRunner, inject: [IdempotencyEngine], useFactory: (engine: IdempotencyEngine) => new ValueRunner(engine) },
+    {
+      provide: ValueRunner,
+      inject: [IdempotencyEngine],
+      useFactory: (engine: IdempotencyEngine) => new ValueRunner(engine),
+    },
     HttpFace,
     IdempotencyExplorer,
     IdempotencyInterceptor,

@@ -100,7 +100,8 @@ const Milliseconds = (least: number, most = LONGEST_MS): PropertyDecorator => {
   const message = must(`an integer from ${least} to ${most} (milliseconds)`);
   return all(IsOptional(), IsInt(message), Min(least, message), Max(most, message));
 };
-const OneOf = (...words: string[]) => all(IsOptional(), IsIn(words, must(words.map((word) => `'${word}'`).join(' or '))));
+const OneOf = (...words: string[]) =>
+  all(IsOptional(), IsIn(words, must(words.map((word) => `'${word}'`).join(' or '))));
 const Passing = (fix: string, passes: (value: any) => boolean) =>
   ValidateBy({ name: 'passes', validator: { validate: passes } }, must(fix));
 
@@ -111,7 +112,10 @@ class RouteOptionsShape {
   @OneOf('reject', 'wait') onConflict?: unknown;
   @Milliseconds(0) waitTimeoutMs?: unknown;
   @IsOptional()
-  @Passing(`'release', 'replay', 'uncertain' or a function of (error, call) that returns one of them`, isOnError)
+  @Passing(
+    `'release', 'replay', 'uncertain' or a function of (error, call) that returns one of them`,
+    isOnError,
+  )
   onError?: unknown;
   @OneOf('retry', 'uncertain') onOrphan?: unknown;
   @OneOf('reject', 'run') onUnavailable?: unknown;
@@ -137,8 +141,9 @@ class ModuleOptionsShape extends RouteOptionsShape {
     (value) => value === 'none' || isFunction(value),
   )
   principal?: unknown;
-  @Passing('a result store, for example typeOrmStore({ dataSource }), redisStore({ client }) or memoryStore()', (value) =>
-    hasMethods(value, 'claim', 'find', 'complete', 'renew', 'release', 'markUncertain', 'sweep'),
+  @Passing(
+    'a result store, for example typeOrmStore({ dataSource }), redisStore({ client }) or memoryStore()',
+    (value) => hasMethods(value, 'claim', 'find', 'complete', 'renew', 'release', 'markUncertain', 'sweep'),
   )
   store?: unknown;
   @IsOptional()
@@ -187,7 +192,9 @@ function check(shape: object, options: unknown, where: string): void {
   const errors = validateSync(Object.assign(shape, options), { whitelist: true, forbidNonWhitelisted: true });
   if (errors.length === 0) return;
   const lines = errors.map(({ property, constraints = {} }) =>
-    'whitelistValidation' in constraints ? `${property} is not an option here` : Object.values(constraints)[0],
+    'whitelistValidation' in constraints
+      ? `${property} is not an option here`
+      : Object.values(constraints)[0],
   );
   throw new IdempotencyOptionsError(`${where}: ${lines.join('; ')}`);
 }
@@ -209,7 +216,10 @@ function isOnError(value: unknown): boolean {
 }
 
 function isHeaderList(value: unknown): boolean {
-  return Array.isArray(value) && value.every((name) => typeof name === 'string' && name !== '' && !isForbiddenHeader(name));
+  return (
+    Array.isArray(value) &&
+    value.every((name) => typeof name === 'string' && name !== '' && !isForbiddenHeader(name))
+  );
 }
 
 function isSweep(value: unknown): boolean {
@@ -227,5 +237,7 @@ function hasMethods(value: any, ...names: string[]): boolean {
 function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value);
   if (typeof value === 'function') return 'a function';
-  return typeof value === 'object' && value !== null ? `an object (${value.constructor?.name ?? 'bare'})` : String(value);
+  return typeof value === 'object' && value !== null
+    ? `an object (${value.constructor?.name ?? 'bare'})`
+    : String(value);
 }

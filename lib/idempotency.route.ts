@@ -1,7 +1,11 @@
 import type { CallIdentity } from './engine/policy.js';
 import { decide, type ErrorDecision, type IdempotentCall } from './idempotency.call.js';
 import { IdempotencyError, IdempotencyOptionsError } from './idempotency.errors.js';
-import { resolveOptions, type IdempotencyModuleOptions, type ResolvedOptions } from './idempotency.options.js';
+import {
+  resolveOptions,
+  type IdempotencyModuleOptions,
+  type ResolvedOptions,
+} from './idempotency.options.js';
 import type { IdempotentMetadata, KeyFunction } from './idempotent.decorator.js';
 import { fingerprintOf } from './identity/fingerprint.js';
 import { recordId } from './identity/identity.js';
@@ -69,14 +73,17 @@ export class IdempotentRoute {
     const made = await (key as KeyFunction)(call);
     if (made === undefined || made === null || made === '') return undefined;
     if (typeof made !== 'string') {
-      throw new IdempotencyOptionsError(`@Idempotent on ${this.label}: the key function returned a ${typeof made}; it must return a string`);
+      throw new IdempotencyOptionsError(
+        `@Idempotent on ${this.label}: the key function returned a ${typeof made}; it must return a string`,
+      );
     }
     return checkKey(made);
   }
 
   private missingKey(): string {
     const { key } = this.metadata;
-    if (key === undefined) return 'Send the header Idempotency-Key with a value that is new for every operation.';
+    if (key === undefined)
+      return 'Send the header Idempotency-Key with a value that is new for every operation.';
     if (typeof key === 'string') return `The key is made of ${describeTemplate(key)}, which this call lacks.`;
     return 'The key of this operation could not be made of this call.';
   }
@@ -95,7 +102,9 @@ export async function principalOf(
   const owner = await principal(call);
   if (owner !== undefined && owner !== null && owner !== '') return String(owner);
   if (!HAVE_CALLERS.has(call.transport)) return null;
-  throw new IdempotencyError('principal-missing', { detail: 'Keys belong to a caller; sign in, so that it is known who that is.' });
+  throw new IdempotencyError('principal-missing', {
+    detail: 'Keys belong to a caller; sign in, so that it is known who that is.',
+  });
 }
 
 /** Body, route template and params; the payload of a message; the arguments of a method. */

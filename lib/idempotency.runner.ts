@@ -32,7 +32,12 @@ export class ValueRunner {
   constructor(private readonly engine: IdempotencyEngine) {}
 
   /** A call of a decorated handler or method. Without a key (and none required) it runs as it is. */
-  async runRoute(route: IdempotentRoute, call: IdempotentCall, target: Function, work: () => unknown): Promise<unknown> {
+  async runRoute(
+    route: IdempotentRoute,
+    call: IdempotentCall,
+    target: Function,
+    work: () => unknown,
+  ): Promise<unknown> {
     const identity = await route.identify(call);
     if (!identity) return frames.run(new CallFrame(target, new IdempotencyContext(null, null)), work);
     const decide = (error: unknown) => route.decide(error, call, (message) => this.logger.error(message));
@@ -44,7 +49,11 @@ export class ValueRunner {
    * @param target what `work` calls, so that it is not taken for a call of its own.
    * @throws what `work` throws; IdempotencyError when the call is refused.
    */
-  async run<T>({ identity, policy, decide }: ValueCall, target: Function, work: () => T): Promise<RunResult<Awaited<T>>> {
+  async run<T>(
+    { identity, policy, decide }: ValueCall,
+    target: Function,
+    work: () => T,
+  ): Promise<RunResult<Awaited<T>>> {
     const begun = await this.engine.begin(identity, policy);
     if (begun.kind === 'replay') return this.replayed(decodeOutcome(begun.response), begun.attempt);
     const ownership = begun.kind === 'run' ? begun.ownership : null;
@@ -64,7 +73,8 @@ export class ValueRunner {
     decide: (error: unknown) => ErrorDecision,
   ): Promise<Settlement> {
     const decision = 'error' in outcome ? decide(outcome.error) : 'replay';
-    if (decision === 'replay') return ownership.complete(encodeOutcome(outcome, ownership.policy.maxResponseBytes));
+    if (decision === 'replay')
+      return ownership.complete(encodeOutcome(outcome, ownership.policy.maxResponseBytes));
     if (decision === 'uncertain') await ownership.markUncertain();
     else await ownership.release('keep');
     return { recorded: true };
@@ -72,7 +82,8 @@ export class ValueRunner {
 
   /** A late owner answers what its successor recorded; its own result is nobody's. */
   private superseded<T>({ seen }: Settlement & { recorded: false }): RunResult<T> {
-    if (seen?.state !== 'completed' || !seen.response) throw new IdempotencyError('lease-lost', { retryAfterMs: 1_000 });
+    if (seen?.state !== 'completed' || !seen.response)
+      throw new IdempotencyError('lease-lost', { retryAfterMs: 1_000 });
     return this.replayed(decodeOutcome(seen.response), seen.attempt);
   }
 
@@ -85,7 +96,9 @@ export class ValueRunner {
 async function outcomeOf(work: () => unknown): Promise<Outcome> {
   try {
     const result = await work();
-    return { value: isObservable(result) ? await lastValueFrom(result, { defaultValue: undefined }) : result };
+    return {
+      value: isObservable(result) ? await lastValueFrom(result, { defaultValue: undefined }) : result,
+    };
   } catch (error) {
     return { error };
   }

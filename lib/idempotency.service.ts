@@ -4,7 +4,11 @@ import type { EngineCounters } from './engine/policy.js';
 import { decide, localCall } from './idempotency.call.js';
 import { IDEMPOTENCY_OPTIONS } from './idempotency.constants.js';
 import { IdempotencyContext } from './idempotency.context.js';
-import { type IdempotencyModuleOptions, type IdempotentOptions, resolveOptions } from './idempotency.options.js';
+import {
+  type IdempotencyModuleOptions,
+  type IdempotentOptions,
+  resolveOptions,
+} from './idempotency.options.js';
 import { principalOf } from './idempotency.route.js';
 import { ValueRunner, type RunResult } from './idempotency.runner.js';
 import { fingerprintOf } from './identity/fingerprint.js';
@@ -12,7 +16,10 @@ import { recordId } from './identity/identity.js';
 import { checkKey } from './identity/key-header.js';
 import { ResultStore, type StoredRecord } from './stores/result-store.js';
 
-export interface RunRequest extends Omit<IdempotentOptions, 'scope' | 'fingerprint' | 'required' | 'responseHeaders'> {
+export interface RunRequest extends Omit<
+  IdempotentOptions,
+  'scope' | 'fingerprint' | 'required' | 'responseHeaders'
+> {
   /** Keys of different scopes are strangers. */
   readonly scope: string;
   /** At most 255 characters. */
@@ -41,7 +48,10 @@ export class IdempotencyService {
    *
    * @throws IdempotencyError when refused; IdempotencyOptionsError when an option is wrong; what `work` throws.
    */
-  async run<T>(request: RunRequest, work: (context: IdempotencyContext) => Promise<T> | T): Promise<RunResult<T>> {
+  async run<T>(
+    request: RunRequest,
+    work: (context: IdempotencyContext) => Promise<T> | T,
+  ): Promise<RunResult<T>> {
     const { scope, key, principal, payload, ...options } = request;
     const policy = resolveOptions(this.options, { ...options, scope }, `IdempotencyService.run of ${scope}`);
     const call = localCall({ transport: 'service', scope, payload });
@@ -51,11 +61,12 @@ export class IdempotencyService {
       key,
       fingerprint: fingerprintOf(payload),
     };
-    const onError = (error: unknown) => decide(policy.onError, error, call, (message) => this.logger.error(message));
+    const onError = (error: unknown) =>
+      decide(policy.onError, error, call, (message) => this.logger.error(message));
     const result = await this.runner.run({ identity, policy, decide: onError }, work, () =>
       work(IdempotencyContext.current()!),
     );
-    return result as RunResult<T>;
+    return result;
   }
 
   /** The record of a key, or null. Its body is as stored. */

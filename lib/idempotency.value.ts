@@ -7,7 +7,8 @@ import type { StoredResponse } from './stores/result-store.js';
 /** Recorded without a body: duplicates are refused, nothing runs again. */
 export const NOT_REPLAYABLE: StoredResponse = { status: null, headers: {}, body: null };
 
-type Encoded = { value: unknown } | { error: { name: string; message: string; status?: number; response?: unknown } };
+type Encoded =
+  { value: unknown } | { error: { name: string; message: string; status?: number; response?: unknown } };
 
 /**
  * Stores what a method returned or threw. Structured clone, not JSON: dates, big integers, maps, bytes and
@@ -56,7 +57,17 @@ function describe(error: unknown) {
   return { name, message, status: error.getStatus(), response: error.getResponse() };
 }
 
-function revive({ name, message, status, response }: { name: string; message: string; status?: number; response?: unknown }): Error {
+function revive({
+  name,
+  message,
+  status,
+  response,
+}: {
+  name: string;
+  message: string;
+  status?: number;
+  response?: unknown;
+}): Error {
   const error =
     status === undefined
       ? new Error(message)

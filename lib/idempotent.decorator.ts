@@ -7,7 +7,9 @@ import type { IdempotentOptions } from './idempotency.options.js';
 import { callManaged } from './idempotency.managed.js';
 import { compileKeyTemplate, type KeyMaker } from './identity/key-template.js';
 
-export type KeyFunction = (call: IdempotentCall) => string | null | undefined | Promise<string | null | undefined>;
+export type KeyFunction = (
+  call: IdempotentCall,
+) => string | null | undefined | Promise<string | null | undefined>;
 
 /** What the decorator leaves on a method. */
 export interface IdempotentMetadata {
@@ -36,7 +38,10 @@ const IDEMPOTENT = Symbol('nestjs-idempotent:idempotent');
  */
 export function Idempotent(options?: IdempotentOptions): MethodDecorator;
 export function Idempotent(key: string | KeyFunction, options?: IdempotentOptions): MethodDecorator;
-export function Idempotent(first?: string | KeyFunction | IdempotentOptions, second?: IdempotentOptions): MethodDecorator {
+export function Idempotent(
+  first?: string | KeyFunction | IdempotentOptions,
+  second?: IdempotentOptions,
+): MethodDecorator {
   return (target, property, descriptor: PropertyDescriptor) => {
     const original: unknown = descriptor?.value;
     const label = `${target.constructor.name}.${String(property)}`;
@@ -57,7 +62,9 @@ export const IdempotencyCtx = createParamDecorator(() => frames.getStore()?.cont
 
 /** What `@Idempotent` left on a method, if anything. */
 export function idempotentMetadata(method: unknown): IdempotentMetadata | undefined {
-  return typeof method === 'function' ? (Reflect.getMetadata(IDEMPOTENT, method) as IdempotentMetadata | undefined) : undefined;
+  return typeof method === 'function'
+    ? (Reflect.getMetadata(IDEMPOTENT, method) as IdempotentMetadata | undefined)
+    : undefined;
 }
 
 function compile(key: string | KeyFunction | undefined, label: string): KeyMaker | undefined {

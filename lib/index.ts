@@ -16,7 +16,12 @@ export {
 } from './idempotency.errors.js';
 export { BackendUnavailableError } from './engine/backend.js';
 export type { EngineCounters } from './engine/policy.js';
-export { type AcquireOptions, type AcquireResult, LockService, type LockServiceOptions } from './locks/lock.service.js';
+export {
+  type AcquireOptions,
+  type AcquireResult,
+  LockService,
+  type LockServiceOptions,
+} from './locks/lock.service.js';
 export { LockLease, type ReleaseOutcome } from './locks/lock-lease.js';
 export { type AcquireAnswer, LockDriver, type LockRef } from './locks/lock-driver.js';
 export { memoryLock } from './locks/memory.lock.js';

@@ -43,7 +43,7 @@ function promised<T>(operation: () => Promise<T>): Promise<T> {
   try {
     return operation();
   } catch (error) {
-    return Promise.reject(error as Error);
+    return Promise.reject(error);
   }
 }
 

@@ -29,7 +29,12 @@ export interface EngineOptions {
 /** How a call goes on after its claim. */
 export type Begun =
   | { readonly kind: 'run'; readonly ownership: Ownership }
-  | { readonly kind: 'replay'; readonly response: StoredResponse; readonly attempt: number; readonly token: string | null }
+  | {
+      readonly kind: 'replay';
+      readonly response: StoredResponse;
+      readonly attempt: number;
+      readonly token: string | null;
+    }
   /** `onUnavailable: 'run'`: nothing protects this call. */
   | { readonly kind: 'unprotected' };
 
@@ -116,7 +121,9 @@ export class IdempotencyEngine {
     const { store, log } = this.options;
     if (token === null) return;
     try {
-      await within(backendTimeoutMs, `Store ${store.name}`, () => store.complete(id, token, response, retentionMs));
+      await within(backendTimeoutMs, `Store ${store.name}`, () =>
+        store.complete(id, token, response, retentionMs),
+      );
     } catch (error) {
       log.warn(`${scope} (record ${id.slice(0, 12)}): the rendered answer was not stored: ${String(error)}`);
     }
@@ -138,7 +145,8 @@ export class IdempotencyEngine {
         this.slots.delete(identity.id);
         continue;
       }
-      if (slot?.ownership && slot.fingerprint !== identity.fingerprint) return this.answer(slot.ownership.running, identity);
+      if (slot?.ownership && slot.fingerprint !== identity.fingerprint)
+        return this.answer(slot.ownership.running, identity);
       // Another payload has nothing to learn from a claim under way: it asks for itself.
       const joined = slot?.fingerprint === identity.fingerprint ? slot : undefined;
       const claimed = await (joined?.claimed ?? this.contendInSlot(identity, policy, waitUntil));
@@ -154,7 +162,11 @@ export class IdempotencyEngine {
   }
 
   /** The one of this process that asks the backends; the others wait for its answer. */
-  private async contendInSlot(identity: CallIdentity, policy: CallPolicy, waitUntil: number): Promise<Claimed> {
+  private async contendInSlot(
+    identity: CallIdentity,
+    policy: CallPolicy,
+    waitUntil: number,
+  ): Promise<Claimed> {
     const claimed = this.contend(identity, policy, waitUntil).then(
       (found): Claimed => found,
       (error: unknown): Claimed => ({ is: 'failed', error }),
@@ -182,9 +194,12 @@ export class IdempotencyEngine {
         if (found instanceof Ownership) return { is: 'owned', ownership: found };
         if (found === null) {
           if (++vanishings < VANISHINGS) continue;
-          throw new BackendUnavailableError(`Store ${this.options.store.name} refuses a claim and shows no record`);
+          throw new BackendUnavailableError(
+            `Store ${this.options.store.name} refuses a claim and shows no record`,
+          );
         }
-        const worthWaiting = found.state === 'running' && (found.fingerprint ?? identity.fingerprint) === identity.fingerprint;
+        const worthWaiting =
+          found.state === 'running' && (found.fingerprint ?? identity.fingerprint) === identity.fingerprint;
         const left = waitUntil - this.clock.mono();
         if (policy.onConflict === 'reject' || !worthWaiting || left <= 0) return { is: 'found', seen: found };
         if (!watch) {
@@ -200,9 +215,14 @@ export class IdempotencyEngine {
   }
 
   /** One attempt: lock, then claim. @returns null when the record vanished while it was looked at. */
-  private async tryClaim(identity: CallIdentity, policy: CallPolicy, token: string): Promise<Ownership | Seen | null> {
+  private async tryClaim(
+    identity: CallIdentity,
+    policy: CallPolicy,
+    token: string,
+  ): Promise<Ownership | Seen | null> {
     const lock = await this.lock(identity, policy);
-    if (lock && 'retryAfterMs' in lock) return (await this.find(identity.id)) ?? beingClaimed(lock.retryAfterMs);
+    if (lock && 'retryAfterMs' in lock)
+      return (await this.find(identity.id)) ?? beingClaimed(lock.retryAfterMs);
     let found: Ownership | Seen | null = null;
     try {
       const sentAt = instant(this.clock);
@@ -225,7 +245,9 @@ export class IdempotencyEngine {
     if (!result) return undefined;
     if (result.status === 'acquired') return result.lease;
     if (result.status === 'busy') return { retryAfterMs: result.retryAfterMs };
-    throw new BackendUnavailableError('The lock is unavailable', { cause: 'cause' in result ? result.cause : undefined });
+    throw new BackendUnavailableError('The lock is unavailable', {
+      cause: 'cause' in result ? result.cause : undefined,
+    });
   }
 
   /**

@@ -89,7 +89,8 @@ export class LeaseKeeper {
     const due = this.takeDue();
     for (const [source, byLife] of due) {
       for (const [ttlMs, leases] of byLife) {
-        for (let at = 0; at < leases.length; at += BATCH) this.renew(source, leases.slice(at, at + BATCH), ttlMs);
+        for (let at = 0; at < leases.length; at += BATCH)
+          this.renew(source, leases.slice(at, at + BATCH), ttlMs);
       }
     }
     this.wakeForNext();

@@ -21,8 +21,7 @@ export interface Seen {
  * `superseded`: somebody else owns the key now; `seen` is what they left, if anything.
  */
 export type Settlement =
-  | { readonly recorded: true }
-  | { readonly recorded: false; readonly seen: StoredRecord | null };
+  { readonly recorded: true } | { readonly recorded: false; readonly seen: StoredRecord | null };
 
 export interface OwnershipSupport {
   readonly store: ResultStore;
@@ -64,7 +63,9 @@ export class Ownership {
     const { retentionMs } = this.policy;
     let mine: boolean;
     try {
-      mine = await this.insist(() => this.support.store.complete(id, this.lease.token, response, retentionMs));
+      mine = await this.insist(() =>
+        this.support.store.complete(id, this.lease.token, response, retentionMs),
+      );
     } catch (error) {
       this.support.counters.unstored++;
       this.support.log.error(
@@ -86,7 +87,9 @@ export class Ownership {
   async release(mode: 'forget' | 'keep'): Promise<void> {
     const { store, log } = this.support;
     try {
-      await this.insist(() => store.release(this.identity.id, this.lease.token, mode, this.policy.retentionMs));
+      await this.insist(() =>
+        store.release(this.identity.id, this.lease.token, mode, this.policy.retentionMs),
+      );
     } catch (error) {
       log.warn(`${this.label} could not be released and runs out by itself: ${reason(error)}`);
     }
@@ -124,7 +127,14 @@ export class Ownership {
     const { attempt } = this;
     const { token } = this.lease;
     const leaseRemainingMs = Math.max(0, this.lease.remainingMs());
-    return { state: 'running', fingerprint: this.identity.fingerprint, attempt, token, response: null, leaseRemainingMs };
+    return {
+      state: 'running',
+      fingerprint: this.identity.fingerprint,
+      attempt,
+      token,
+      response: null,
+      leaseRemainingMs,
+    };
   }
 
   private get label(): string {

@@ -25,7 +25,12 @@ export class ReleaseWatch {
     const waiter = new ReleaseWatch();
     if (!watch) return waiter;
     try {
-      waiter.unwatch = await within(timeoutMs, 'Wake-up subscription', () => watch(name, () => waiter.wake()), (late) => late());
+      waiter.unwatch = await within(
+        timeoutMs,
+        'Wake-up subscription',
+        () => watch(name, () => waiter.wake()),
+        (late) => late(),
+      );
     } catch {
       // Waiting goes on without it: a wake-up only saves time.
     }

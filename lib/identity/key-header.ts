@@ -26,7 +26,8 @@ export function keyFromHeader(value: string | string[] | undefined): string | un
  */
 export function checkKey(key: string): string {
   if (key === '') throw invalid('it is empty');
-  if (key.length > MAX_KEY_LENGTH) throw invalid(`it has ${key.length} characters; at most ${MAX_KEY_LENGTH} are allowed`);
+  if (key.length > MAX_KEY_LENGTH)
+    throw invalid(`it has ${key.length} characters; at most ${MAX_KEY_LENGTH} are allowed`);
   if (hasControlCharacters(key)) throw invalid('it has control characters');
   return key;
 }

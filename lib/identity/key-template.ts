@@ -44,9 +44,12 @@ function parse(template: string): { literals: string[]; placeholders: Placeholde
   const parts = template.split(/\{([^{}]*)\}/);
   const literals = parts.filter((_, i) => i % 2 === 0);
   const placeholders = parts.filter((_, i) => i % 2 === 1).map((text) => ({ text, path: text.split('.') }));
-  const wrong = literals.some((literal) => /[{}]/.test(literal)) || placeholders.some(({ path }) => path.includes(''));
+  const wrong =
+    literals.some((literal) => /[{}]/.test(literal)) || placeholders.some(({ path }) => path.includes(''));
   if (wrong) {
-    throw new IdempotencyOptionsError(`Key template "${template}": write placeholders as {body.orderId}, in pairs of braces`);
+    throw new IdempotencyOptionsError(
+      `Key template "${template}": write placeholders as {body.orderId}, in pairs of braces`,
+    );
   }
   if (placeholders.length === 0) {
     throw new IdempotencyOptionsError(
@@ -81,7 +84,8 @@ function valueAt(call: object, { path, text }: Placeholder): string | undefined 
   }
   if (value === null || value === undefined || value === '') return undefined;
   if (typeof value === 'string') return value;
-  if (typeof value === 'bigint' || typeof value === 'boolean' || Number.isFinite(value)) return String(value);
+  if (typeof value === 'bigint' || typeof value === 'boolean') return String(value);
+  if (typeof value === 'number' && Number.isFinite(value)) return String(value);
   throw new IdempotencyError('key-invalid', { detail: `{${text}} must be a text or a number.` });
 }
 

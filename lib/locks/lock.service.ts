@@ -99,7 +99,11 @@ export class LockService {
    * @returns what `work` returns. An error of `work` is thrown as it is, whatever the release says.
    * @throws LockNotAcquiredError with the status when the lock was not acquired.
    */
-  async using<T>(name: string, options: AcquireOptions, work: (lease: LockLease) => Promise<T> | T): Promise<T> {
+  async using<T>(
+    name: string,
+    options: AcquireOptions,
+    work: (lease: LockLease) => Promise<T> | T,
+  ): Promise<T> {
     const result = await this.acquire(name, options);
     if (result.status !== 'acquired') {
       throw new LockNotAcquiredError(name, result.status, {
@@ -140,7 +144,8 @@ export class LockService {
           return { status: 'aborted' };
         }
         const { retryAfterMs, holder } = answer;
-        if (waitMs === 0) return { status: 'busy', retryAfterMs, ...(holder === undefined ? {} : { holder }) };
+        if (waitMs === 0)
+          return { status: 'busy', retryAfterMs, ...(holder === undefined ? {} : { holder }) };
         const left = waitUntil - this.clock.mono();
         if (left <= 0) return { status: 'timeout' };
         if (!watch) {
@@ -251,5 +256,7 @@ export class LockService {
 
 function checkMilliseconds(option: string, value: number, least: number): void {
   if (Number.isSafeInteger(value) && value >= least) return;
-  throw new TypeError(`${option} is ${String(value)}; it must be an integer of at least ${least} (milliseconds)`);
+  throw new TypeError(
+    `${option} is ${String(value)}; it must be an integer of at least ${least} (milliseconds)`,
+  );
 }

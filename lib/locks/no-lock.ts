@@ -5,7 +5,9 @@ export class NoLock extends LockDriver {
   readonly name = 'none';
 
   acquire(): Promise<AcquireAnswer> {
-    return Promise.reject(new Error('IdempotencyModule has no `lock`; add one, for example lock: redisLock({ client })'));
+    return Promise.reject(
+      new Error('IdempotencyModule has no `lock`; add one, for example lock: redisLock({ client })'),
+    );
   }
 
   async extend(): Promise<boolean[]> {

@@ -21,7 +21,8 @@ export class IdempotencyShutdown implements BeforeApplicationShutdown {
   async beforeApplicationShutdown(): Promise<void> {
     const { leaseMs } = resolveOptions(this.options, {}, 'IdempotencyModule');
     const isDrained = await this.engine.drain(leaseMs);
-    if (!isDrained) this.logger.warn(`${this.engine.running} calls were still running after ${leaseMs} ms of shutdown`);
+    if (!isDrained)
+      this.logger.warn(`${this.engine.running} calls were still running after ${leaseMs} ms of shutdown`);
     // What still runs keeps its claim, which runs out by itself: nobody may start it anew while it goes on.
     if (isDrained) await this.locks.releaseAll();
   }

@@ -1,4 +1,10 @@
-import { Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
+import {
+  Inject,
+  Injectable,
+  Logger,
+  type OnApplicationBootstrap,
+  type OnModuleDestroy,
+} from '@nestjs/common';
 import { IDEMPOTENCY_OPTIONS } from '../idempotency.constants.js';
 import type { IdempotencyModuleOptions } from '../idempotency.options.js';
 import { minutes } from '../durations.js';

@@ -152,9 +152,23 @@ export class MemoryStore extends ResultStore {
   }
 
   private view(id: string, row: Row, now: number): StoredRecord {
-    const { scope, key, fingerprint, state, attempt, token, response, createdAt, completedAt, expiresAt } = row;
+    const { scope, key, fingerprint, state, attempt, token, response, createdAt, completedAt, expiresAt } =
+      row;
     const leaseRemainingMs = state === 'running' && token ? Math.max(0, row.leaseUntil - now) : 0;
-    return { id, scope, key, fingerprint, state, attempt, token, leaseRemainingMs, response, createdAt, completedAt, expiresAt };
+    return {
+      id,
+      scope,
+      key,
+      fingerprint,
+      state,
+      attempt,
+      token,
+      leaseRemainingMs,
+      response,
+      createdAt,
+      completedAt,
+      expiresAt,
+    };
   }
 }
 

@@ -36,7 +36,12 @@ export abstract class ResultStore {
    *
    * @returns false when another owner has taken over (nothing was changed).
    */
-  abstract complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean>;
+  abstract complete(
+    id: string,
+    token: string,
+    response: StoredResponse,
+    retentionMs: number,
+  ): Promise<boolean>;
 
   /**
    * Prolongs several claims in one round trip.

@@ -4,6 +4,9 @@ import { type CaptureObserver, hasNoBody, type HttpExchange, REPLAYED_HEADER } f
 
 type Callback = (error?: Error | null) => void;
 
+/** What leads to the wire. */
+const HELD = ['write', 'end', 'writeHead', 'flushHeaders'] as const;
+
 /**
  * Express, at its wire: `write` and `end` of the one response. Middleware that wraps them earlier
  * (compression) lies further out: what is held here is the plain body, and it is compressed on its way.
@@ -16,7 +19,7 @@ export class ExpressExchange implements HttpExchange {
   }
 
   capture(maxBytes: number, observer: CaptureObserver): void {
-    new HeldResponse(this.response, maxBytes, observer);
+    new HeldResponse(this.response, maxBytes, observer).hold();
   }
 
   replay(stored: StoredResponse): void {
@@ -30,14 +33,26 @@ export class ExpressExchange implements HttpExchange {
 
 /** Nest still replies once a replay is out; these keep it from writing to a response that has ended. */
 const MUTED = Object.fromEntries(
-  ['status', 'send', 'json', 'redirect', 'render', 'type', 'set', 'header', 'setHeader', 'removeHeader', 'writeHead', 'write', 'end'].map(
-    (method) => [
-      method,
-      function (this: unknown) {
-        return this;
-      },
-    ],
-  ),
+  [
+    'status',
+    'send',
+    'json',
+    'redirect',
+    'render',
+    'type',
+    'set',
+    'header',
+    'setHeader',
+    'removeHeader',
+    'writeHead',
+    'write',
+    'end',
+  ].map((method) => [
+    method,
+    function (this: unknown) {
+      return this;
+    },
+  ]),
 );
 
 function applyAnswer(response: ServerResponse, { status, headers, body }: StoredResponse): void {
@@ -60,24 +75,27 @@ class HeldResponse {
   private state: 'collecting' | 'settling' | 'passing' = 'collecting';
   private ended = false;
   private readonly endCallbacks: Callback[] = [];
-  private readonly original: Pick<ServerResponse, 'write' | 'end' | 'writeHead' | 'flushHeaders'>;
+  private readonly original = new Map<(typeof HELD)[number], unknown>();
 
   constructor(
     private readonly response: ServerResponse,
     private readonly maxBytes: number,
     private readonly observer: CaptureObserver,
-  ) {
-    const { write, end, writeHead, flushHeaders } = response;
-    this.original = { write, end, writeHead, flushHeaders };
-    response.write = ((chunk: unknown, encoding?: unknown, callback?: unknown) =>
-      this.write(chunk, encoding, callback)) as ServerResponse['write'];
-    response.end = ((chunk?: unknown, encoding?: unknown, callback?: unknown) =>
-      this.end(chunk, encoding, callback)) as ServerResponse['end'];
-    response.writeHead = ((status: number, ...rest: unknown[]) => this.writeHead(status, rest)) as ServerResponse['writeHead'];
-    // Headers wanted early: somebody streams, and the client is not to wait for the end.
-    response.flushHeaders = () => void this.settle(null);
+  ) {}
+
+  hold(): void {
+    const { response } = this;
+    for (const method of HELD) this.original.set(method, response[method]);
+    Object.assign(response, {
+      write: (chunk: unknown, encoding?: unknown, callback?: unknown) =>
+        this.write(chunk, encoding, callback),
+      end: (chunk?: unknown, encoding?: unknown, callback?: unknown) => this.end(chunk, encoding, callback),
+      writeHead: (status: number, ...rest: unknown[]) => this.writeHead(status, rest),
+      // Headers wanted early: somebody streams, and the client is not to wait for the end.
+      flushHeaders: () => void this.settle(null),
+    });
     response.once('close', () => {
-      if (!this.ended && this.state === 'collecting') observer.cut();
+      if (!this.ended && this.state === 'collecting') this.observer.cut();
     });
   }
 
@@ -86,7 +104,8 @@ class HeldResponse {
     this.looksSent('headersSent');
     this.collect(chunk, encoding);
     later(typeof encoding === 'function' ? encoding : callback);
-    if (this.state === 'collecting' && (this.bytes > this.maxBytes || this.isEventStream())) void this.settle(null);
+    if (this.state === 'collecting' && (this.bytes > this.maxBytes || this.isEventStream()))
+      void this.settle(null);
     return this.state === 'collecting';
   }
 
@@ -98,7 +117,8 @@ class HeldResponse {
     this.looksSent('writableEnded');
     const done = [chunk, encoding, callback].find((argument) => typeof argument === 'function');
     if (done) this.endCallbacks.push(done as Callback);
-    if (this.state === 'collecting') void this.settle(this.bytes > this.maxBytes ? null : Buffer.concat(this.chunks));
+    if (this.state === 'collecting')
+      void this.settle(this.bytes > this.maxBytes ? null : Buffer.concat(this.chunks));
     return this.response;
   }
 
@@ -150,7 +170,7 @@ class HeldResponse {
 
   private letGo(): void {
     this.state = 'passing';
-    Object.assign(this.response, this.original);
+    Object.assign(this.response, Object.fromEntries(this.original));
     const shadows = this.response as { headersSent?: boolean; writableEnded?: boolean };
     delete shadows.headersSent;
     delete shadows.writableEnded;
@@ -165,15 +185,22 @@ class HeldResponse {
   }
 }
 
-function headerPairs(headers: OutgoingHttpHeaders | [string, string][] | string[] | undefined): [string, string | string[]][] {
+function headerPairs(
+  headers: OutgoingHttpHeaders | [string, string][] | string[] | undefined,
+): [string, string | string[]][] {
   if (!headers) return [];
   if (!Array.isArray(headers)) {
-    return Object.entries(headers).filter(([, value]) => value !== undefined) as [string, string | string[]][];
+    return Object.entries(headers).filter(([, value]) => value !== undefined) as [
+      string,
+      string | string[],
+    ][];
   }
   if (Array.isArray(headers[0])) return headers as [string, string][];
-  return headers.flatMap((name, i) => (i % 2 === 0 ? [[name as string, headers[i + 1] as string] as [string, string]] : []));
+  return headers.flatMap((name, i) =>
+    i % 2 === 0 ? [[name as string, headers[i + 1] as string] as [string, string]] : [],
+  );
 }
 
 function later(callback: unknown): void {
-  if (typeof callback === 'function') process.nextTick(callback as Callback);
+  if (typeof callback === 'function') process.nextTick(callback);
 }

@@ -1,11 +1,11 @@
-import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import type { StoredResponse } from '../stores/result-store.js';
 import { type CaptureObserver, hasNoBody, type HttpExchange, REPLAYED_HEADER } from './http-exchange.js';
 
 /** What we use of Fastify's reply. */
 export interface FastifyReplyLike {
-  readonly raw: ServerResponse<IncomingMessage>;
+  readonly raw: ServerResponse;
   statusCode: number;
   code(status: number): unknown;
   header(name: string, value: string | string[]): unknown;
@@ -64,12 +64,14 @@ export class FastifyExchange implements HttpExchange {
 
 /** Nest still replies once a replay is out; these keep it from sending a second time. */
 const MUTED = Object.fromEntries(
-  ['send', 'code', 'status', 'header', 'headers', 'type', 'redirect', 'view', 'removeHeader'].map((method) => [
-    method,
-    function (this: unknown) {
-      return this;
-    },
-  ]),
+  ['send', 'code', 'status', 'header', 'headers', 'type', 'redirect', 'view', 'removeHeader'].map(
+    (method) => [
+      method,
+      function (this: unknown) {
+        return this;
+      },
+    ],
+  ),
 );
 
 /** @returns the payload to send. */
@@ -80,8 +82,14 @@ function applyAnswer(reply: FastifyReplyLike, { status, headers, body }: StoredR
   return isEmpty ? undefined : Buffer.from(body.buffer, body.byteOffset, body.length);
 }
 
-async function hold(reply: FastifyReplyLike, payload: unknown, { maxBytes, observer }: Capture): Promise<unknown> {
-  const collected = isStream(payload) ? await collect(payload, maxBytes) : { body: bytesOf(payload), rest: payload };
+async function hold(
+  reply: FastifyReplyLike,
+  payload: unknown,
+  { maxBytes, observer }: Capture,
+): Promise<unknown> {
+  const collected = isStream(payload)
+    ? await collect(payload, maxBytes)
+    : { body: bytesOf(payload), rest: payload };
   const { body, rest } = collected;
   const substitute = await observer.answered({
     status: reply.statusCode,
@@ -118,7 +126,10 @@ async function collect(stream: Readable, maxBytes: number): Promise<{ body: Buff
   return { body, rest: body };
 }
 
-async function* continued(chunks: Buffer[], source: AsyncIterator<Uint8Array | string>): AsyncGenerator<Uint8Array | string> {
+async function* continued(
+  chunks: Buffer[],
+  source: AsyncIterator<Uint8Array | string>,
+): AsyncGenerator<Uint8Array | string> {
   yield* chunks;
   for (let next = await source.next(); !next.done; next = await source.next()) yield next.value;
 }

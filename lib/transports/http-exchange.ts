@@ -38,13 +38,19 @@ export function problemHeaders({ retryAfterMs }: IdempotencyError): Record<strin
   return {
     'content-type': 'application/problem+json; charset=utf-8',
     'cache-control': 'no-store',
-    ...(retryAfterMs === undefined ? {} : { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1_000))) }),
+    ...(retryAfterMs === undefined
+      ? {}
+      : { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1_000))) }),
   };
 }
 
 /** A refusal as an answer, for when it replaces one that is already on its way. */
 export function problemResponse(error: IdempotencyError): StoredResponse {
-  return { status: error.getStatus(), headers: problemHeaders(error), body: Buffer.from(JSON.stringify(error.problem)) };
+  return {
+    status: error.getStatus(),
+    headers: problemHeaders(error),
+    body: Buffer.from(JSON.stringify(error.problem)),
+  };
 }
 
 /** @param request of Express or Fastify */

@@ -1,4 +1,11 @@
-import { type CallHandler, type ExecutionContext, Inject, Injectable, Logger, type OnModuleInit } from '@nestjs/common';
+import {
+  type CallHandler,
+  type ExecutionContext,
+  Inject,
+  Injectable,
+  Logger,
+  type OnModuleInit,
+} from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { finalize, type Observable, of, tap } from 'rxjs';
 import { type Begun, IdempotencyEngine } from '../engine/engine.js';
@@ -32,7 +39,11 @@ export class HttpFace implements OnModuleInit {
   }
 
   /** @throws IdempotencyError when the call is refused; the headers of the refusal are then set already. */
-  async handle(context: ExecutionContext, next: CallHandler, route: IdempotentRoute): Promise<Observable<unknown>> {
+  async handle(
+    context: ExecutionContext,
+    next: CallHandler,
+    route: IdempotentRoute,
+  ): Promise<Observable<unknown>> {
     const http = context.switchToHttp();
     const response: never = http.getResponse();
     const exchange = this.isFastify ? new FastifyExchange(response) : new ExpressExchange(response);
@@ -54,9 +65,14 @@ export class HttpFace implements OnModuleInit {
     if (begun.kind === 'run') {
       const { ownership } = begun;
       const frame = new CallFrame(context.getHandler(), new IdempotencyContext(identity, ownership));
-      const settlement = new HttpSettlement(frame, ownership, route, call, (message) => this.logger.error(message));
+      const settlement = new HttpSettlement(frame, ownership, route, call, (message) =>
+        this.logger.error(message),
+      );
       exchange.capture(route.policy.maxResponseBytes, settlement);
-      return watched(frames.run(frame, () => next.handle()), settlement);
+      return watched(
+        frames.run(frame, () => next.handle()),
+        settlement,
+      );
     }
     if (begun.response.status !== null) {
       exchange.replay(begun.response);
@@ -75,9 +91,14 @@ export class HttpFace implements OnModuleInit {
     identity: CallIdentity,
     { response, token }: Begun & { kind: 'replay' },
   ): Observable<unknown> {
-    const frame = new CallFrame(context.getHandler(), new IdempotencyContext(identity, null), decodeOutcome(response));
+    const frame = new CallFrame(
+      context.getHandler(),
+      new IdempotencyContext(identity, null),
+      decodeOutcome(response),
+    );
     exchange.setHeader(REPLAYED_HEADER, 'true');
-    const record = (rendered: typeof response) => this.engine.replaceAnswer(identity, route.policy, token, rendered);
+    const record = (rendered: typeof response) =>
+      this.engine.replaceAnswer(identity, route.policy, token, rendered);
     exchange.capture(route.policy.maxResponseBytes, new RenderedReplay(frame, route, record));
     return frames.run(frame, () => next.handle());
   }

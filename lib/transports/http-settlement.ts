@@ -5,7 +5,12 @@ import type { CallFrame, Outcome } from '../idempotency.frame.js';
 import type { IdempotentRoute } from '../idempotency.route.js';
 import { encodeOutcome, isPlainData, NOT_REPLAYABLE } from '../idempotency.value.js';
 import type { StoredResponse } from '../stores/result-store.js';
-import { type CapturedAnswer, type CaptureObserver, problemResponse, REPLAYED_HEADER } from './http-exchange.js';
+import {
+  type CapturedAnswer,
+  type CaptureObserver,
+  problemResponse,
+  REPLAYED_HEADER,
+} from './http-exchange.js';
 
 /** How long after a lost connection an answer may still come by, in milliseconds. */
 const GRACE_MS = 5_000;
@@ -34,8 +39,10 @@ export class HttpSettlement implements CaptureObserver {
     if (this.settled) return undefined;
     this.settled = true;
     const { began, outcome } = this.frame;
-    if (began && outcome && 'error' in outcome && answer.status >= 400) return this.failed(outcome.error, answer);
-    if (began) return this.record(isNeverStored(answer.status) ? late(outcome, this.maxBytes) : this.wire(answer));
+    if (began && outcome && 'error' in outcome && answer.status >= 400)
+      return this.failed(outcome.error, answer);
+    if (began)
+      return this.record(isNeverStored(answer.status) ? late(outcome, this.maxBytes) : this.wire(answer));
     await this.ownership.release('forget');
     return undefined;
   }
@@ -51,7 +58,8 @@ export class HttpSettlement implements CaptureObserver {
     setTimeout(() => {
       if (this.settled) return;
       // Only what was cut off while it was being sent never ends: the body itself has.
-      if (this.frame.outcome || !this.frame.began) void this.answered({ status: 500, headers: {}, body: null });
+      if (this.frame.outcome || !this.frame.began)
+        void this.answered({ status: 500, headers: {}, body: null });
       else this.frame.whenEnded(() => this.cut());
     }, GRACE_MS).unref();
   }
@@ -95,7 +103,8 @@ export class RenderedReplay implements CaptureObserver {
   ) {}
 
   async answered(answer: CapturedAnswer): Promise<undefined> {
-    if (this.frame.began && answer.body && !isNeverStored(answer.status)) await this.replace(wireResponse(answer, this.route));
+    if (this.frame.began && answer.body && !isNeverStored(answer.status))
+      await this.replace(wireResponse(answer, this.route));
   }
 
   cut(): void {
@@ -119,7 +128,10 @@ function late(outcome: Outcome | undefined, maxBytes: number): StoredResponse {
 
 function successorsAnswer({ seen }: Settlement & { recorded: false }): StoredResponse {
   if (seen?.response?.body && seen.response.status !== null) {
-    return { ...seen.response, headers: { ...seen.response.headers, [REPLAYED_HEADER.toLowerCase()]: 'true' } };
+    return {
+      ...seen.response,
+      headers: { ...seen.response.headers, [REPLAYED_HEADER.toLowerCase()]: 'true' },
+    };
   }
   const code = seen?.state === 'completed' ? 'response-not-replayable' : 'lease-lost';
   return problemResponse(new IdempotencyError(code, code === 'lease-lost' ? { retryAfterMs: 1_000 } : {}));

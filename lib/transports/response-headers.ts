@@ -1,7 +1,13 @@
 import type { OutgoingHttpHeaders } from 'node:http';
 
 /** Replayed unless the option `responseHeaders` says otherwise. */
-export const DEFAULT_RESPONSE_HEADERS: readonly string[] = ['location', 'etag', 'link', 'last-modified', 'content-*'];
+export const DEFAULT_RESPONSE_HEADERS: readonly string[] = [
+  'location',
+  'etag',
+  'link',
+  'last-modified',
+  'content-*',
+];
 
 /** Of the first answer only: of its connection, its moment, its caller, or made anew by the server. */
 const FORBIDDEN = new Set([
@@ -53,7 +59,8 @@ export function headerSelection(allowed: readonly string[]): HeaderSelection {
     for (const header in headers) {
       const value = headers[header];
       const name = header.toLowerCase();
-      if (value !== undefined && isAllowed(name)) selected[name] = Array.isArray(value) ? value.map(String) : String(value);
+      if (value !== undefined && isAllowed(name))
+        selected[name] = Array.isArray(value) ? value.map(String) : String(value);
     }
     return selected;
   };

@@ -56,7 +56,10 @@ export async function startApp(options: AppOptions): Promise<TestApp> {
   @Module({ imports: [IdempotencyModule.forRoot(settings), ...imports], controllers, providers })
   class TestModule {}
   const adapter = platform === 'express' ? new ExpressAdapter() : new FastifyAdapter();
-  const app = await NestFactory.create(TestModule, adapter as never, { logger: false, forceCloseConnections: true });
+  const app = await NestFactory.create(TestModule, adapter as never, {
+    logger: false,
+    forceCloseConnections: true,
+  });
   await options.setup?.(app);
   await app.listen(0, '127.0.0.1');
   const url = `http://127.0.0.1:${(app.getHttpServer().address() as { port: number }).port}`;
@@ -67,13 +70,20 @@ export async function startApp(options: AppOptions): Promise<TestApp> {
     url,
     send,
     post: (path, key, body, headers = {}) =>
-      send(path, { method: 'POST', body, headers: { ...(key === null ? {} : { 'idempotency-key': key }), ...headers } }),
+      send(path, {
+        method: 'POST',
+        body,
+        headers: { ...(key === null ? {} : { 'idempotency-key': key }), ...headers },
+      }),
     close,
     [Symbol.asyncDispose]: close,
   };
 }
 
-export async function fetchAnswer(url: string, { method = 'GET', headers = {}, body, signal }: SendOptions): Promise<Answer> {
+export async function fetchAnswer(
+  url: string,
+  { method = 'GET', headers = {}, body, signal }: SendOptions,
+): Promise<Answer> {
   const response = await fetch(url, {
     method,
     redirect: 'manual',

@@ -38,19 +38,15 @@ export interface RedisStoreOptions {
  */
 const FIELDS = 14;
 
-/** Lua: leaves the record of `KEYS[1]` in `row`, or nothing. */
+/** Lua: leaves the record of `KEYS[1]` in `row`, or nothing, and the milliseconds it has left in `left`; -1 is for ever. */
 const READ = `
 local packed = redis.call('GET', KEYS[1])
-local row = packed and cmsgpack.unpack(packed)`;
-
-/** Lua: leaves the milliseconds `row` has left in `left`; -1 is for ever. */
-const READ_LEFT = `
+local row = packed and cmsgpack.unpack(packed)
 local left = row and redis.call('PTTL', KEYS[1])`;
 
 /** Lua: leaves in `owns` whether `ARGV[1]` owns `row` and has neither settled it nor lost track of it. */
 const OWNS = `
 ${READ}
-${READ_LEFT}
 local owns = row and row[1] == 'running' and row[3] == ARGV[1] and left ~= -1`;
 
 const ANSWER_RECORD = `return {0, left, unpack(row, 1, ${FIELDS})}`;
@@ -86,7 +82,6 @@ return {1, attempt, fence}
 /** KEYS: record. Answers 0 and the record, or nil. */
 const FIND = new Script(`
 ${READ}
-${READ_LEFT}
 if row then
   ${ANSWER_RECORD}
 end
@@ -94,13 +89,13 @@ end
 
 /** KEYS: record. ARGV: token, retention in ms, status or '', headers, body unless null. Answers 1 or 0. */
 const COMPLETE = new Script(`
-${READ}
-if not row or row[3] ~= ARGV[1] then
+${OWNS}
+if not owns then
+  if row and row[1] == 'completed' and row[3] == ARGV[1] then
+    return 1
+  end
   ${ASSERT_PRIMARY}
   return 0
-end
-if row[1] == 'completed' then
-  return 1
 end
 local time = redis.call('TIME')
 local now = math.floor(time[1] * 1000 + time[2] / 1000)
@@ -218,7 +213,7 @@ export class RedisStore extends ResultStore {
   }
 
   /** Redis expires records by itself. */
-  async sweep(): Promise<number> {
+  async sweep(_limit?: number): Promise<number> {
     return 0;
   }
 
