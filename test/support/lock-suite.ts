@@ -6,7 +6,7 @@ export interface LockDriverUnderTest {
   readonly driver: LockDriver;
   /** The same locks by another connection; the same driver where there are no connections. */
   readonly second: LockDriver;
-  cleanup(): Promise<void>;
+  readonly cleanup: () => Promise<void>;
 }
 
 const LONG_MS = 30_000;
