@@ -17,6 +17,12 @@ export abstract class LockDriver {
   /** Name in messages and metrics, e.g. `redis`. */
   abstract readonly name: string;
 
+  /**
+   * True: a refused contender stays in the backend's own line, first come first served, and its next
+   * `acquire` with the same token asks whether it is its turn. Who gives up calls `release`. @default false
+   */
+  readonly queues: boolean = false;
+
   /** One attempt to lock `name` for `ttlMs` under `token`. */
   abstract acquire(name: string, token: string, ttlMs: number): Promise<AcquireAnswer>;
 
@@ -31,10 +37,11 @@ export abstract class LockDriver {
   abstract release(name: string, token: string): Promise<boolean>;
 
   /**
-   * Calls `wake` when the lock is released, until the returned function is called. Resolves once the
-   * subscription is in force. Wake-ups may be lost or spurious; a waiter looks again at an interval anyway.
+   * Calls `wake` when the lock is released (or, in a line, when it may be the turn of `token`), until the
+   * returned function is called. Resolves once the subscription is in force. Wake-ups may be lost or spurious;
+   * a waiter looks again at an interval anyway.
    */
-  watch?(name: string, wake: () => void): Promise<() => void>;
+  watch?(name: string, wake: () => void, token: string): Promise<() => void>;
 }
 
 export interface LockRef {
@@ -44,6 +51,11 @@ export interface LockRef {
 }
 
 export type AcquireAnswer =
-  | { readonly acquired: true; readonly fence: bigint }
+  | {
+      readonly acquired: true;
+      readonly fence: bigint;
+      /** Where the backend tells of a loss before the life is over (a session that ends): registers who is told. */
+      readonly whenLost?: (lost: () => void) => void;
+    }
   /** `retryAfterMs`: life left of the present lock. `holder`: its token, if the driver can tell. */
   | { readonly acquired: false; readonly retryAfterMs: number; readonly holder?: string };

@@ -123,22 +123,28 @@ export class LockService {
     await Promise.all([...this.held.values()].map((lease) => lease.release()));
   }
 
-  /** @internal For the engine, which waits by its own rules. */
-  get watch(): LockDriver['watch'] {
-    return this.driver.watch && ((name, wake) => this.driver.watch!(name, wake));
+  /** @internal For the engine, which waits by its own rules and stands in no backend's line. */
+  get watch(): ((name: string, wake: () => void) => Promise<() => void>) | undefined {
+    return this.driver.queues ? undefined : this.watchFor('');
+  }
+
+  private watchFor(token: string): ((name: string, wake: () => void) => Promise<() => void>) | undefined {
+    return this.driver.watch && ((name, wake) => this.driver.watch!(name, wake, token));
   }
 
   private async contend(name: string, options: AcquireOptions, waitUntil: number): Promise<AcquireResult> {
     const { signal, waitMs = 0 } = options;
     const token = randomUUID();
     let watch: ReleaseWatch | undefined;
+    let inLine = this.driver.queues;
     try {
       for (;;) {
         const sentAt = instant(this.clock);
         const answer = await this.attempt(name, token, options.ttlMs);
         if ('cause' in answer) return { status: 'unavailable', cause: answer.cause };
         if (answer.acquired) {
-          const lease = this.grant(name, token, answer.fence, options, sentAt);
+          inLine = false;
+          const lease = this.grant(name, token, answer, options, sentAt);
           if (!signal?.aborted) return { status: 'acquired', lease };
           await lease.release();
           return { status: 'aborted' };
@@ -150,7 +156,7 @@ export class LockService {
         if (left <= 0) return { status: 'timeout' };
         if (!watch) {
           // Subscribed first and asked again after: a release in between would wake nobody.
-          watch = await ReleaseWatch.start(name, this.watch, this.backendTimeoutMs);
+          watch = await ReleaseWatch.start(name, this.watchFor(token), this.backendTimeoutMs);
           if (watch.wakes) continue;
         }
         await watch.next(Math.min(left, retryAfterMs + 1), signal);
@@ -158,6 +164,8 @@ export class LockService {
       }
     } finally {
       watch?.stop();
+      // Everybody behind us in the line waits for us.
+      if (inLine) await this.tryRelease(name, token);
     }
   }
 
@@ -186,7 +194,7 @@ export class LockService {
   private grant(
     name: string,
     token: string,
-    fence: bigint,
+    { fence, whenLost }: AcquireAnswer & { acquired: true },
     options: AcquireOptions,
     sentAt: Instant,
   ): LockLease {
@@ -214,6 +222,7 @@ export class LockService {
       sentAt,
     );
     this.keeper.keep(lease);
+    whenLost?.(() => lease.lose());
     const handle = new LockLease(lease, this.keeper, this.clock, {
       extend: async (ttlMs) => {
         const [mine] = await this.extendOne(name, token, ttlMs);
