@@ -183,7 +183,7 @@ export function describeLockDriver(driverName: string, create: () => Promise<Loc
 
       async function watching(by: LockDriver): Promise<{ count: number; stop: () => void }> {
         const seen = { count: 0, stop: () => undefined as void };
-        seen.stop = await by.watch!(name, () => seen.count++);
+        seen.stop = await by.watch!(name, () => seen.count++, 'a waiter');
         return seen;
       }
 
