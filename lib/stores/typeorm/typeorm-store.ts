@@ -7,7 +7,7 @@ import {
   type StoredRecord,
   type StoredResponse,
 } from '../result-store.js';
-import type { Dialect, Row } from './dialects/dialect.js';
+import { type Dialect, property, type Row } from './dialects/dialect.js';
 import { MysqlDialect } from './dialects/mysql.dialect.js';
 import { PostgresDialect } from './dialects/postgres.dialect.js';
 import { SqliteDialect } from './dialects/sqlite.dialect.js';
@@ -108,9 +108,12 @@ export class TypeOrmStore extends ResultStore {
       return await work(this.#dialect);
     } catch (cause) {
       const fix = this.#dialect.isSchemaMissing(cause) ? MISSING : '';
-      throw new Error(`idempotency store (${this.name}): ${operation} failed: ${messageOf(cause)}${fix}`, {
-        cause,
-      });
+      throw new Error(
+        `idempotency store (${this.name}): ${operation} failed: ${property(cause, 'message')}${fix}`,
+        {
+          cause,
+        },
+      );
     }
   }
 }
@@ -188,8 +191,4 @@ function responseOf({ status, headers, body }: Row): StoredResponse {
 
 function numberOrNull(value: number | string | bigint | null): number | null {
   return value === null ? null : Number(value);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -23,7 +23,7 @@ type Run = (sql: string, parameters: readonly Parameter[]) => Result;
 type Attempt = () => boolean;
 
 /** How long a statement waits for the application's transaction, or for another process that writes. */
-const PATIENCE_MS = 5_000;
+const PATIENCE_MS = 3_000;
 
 /**
  * SQLite 3.42 and later through the API of `better-sqlite3`, which is synchronous.
