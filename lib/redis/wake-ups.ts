@@ -99,14 +99,17 @@ export class WakeUps {
   }
 }
 
-/** Reconnecting and resubscribing are done here: ioredis leaves the promise of its own SUBSCRIBE unhandled. */
+/**
+ * Reconnecting and resubscribing are done here: ioredis leaves the promise of its own SUBSCRIBE unhandled. And no
+ * ready check: a SUBSCRIBE that overtakes its INFO makes it fail, and ioredis then ends the connection.
+ */
 function duplicate(client: RedisClient): Subscriber {
   const common = { lazyConnect: false, enableOfflineQueue: true };
   const make = client.duplicate.bind(client) as (...overrides: object[]) => unknown;
   return (
     client.isCluster
       ? make([], { ...common, clusterRetryStrategy: null })
-      : make({ ...common, autoResubscribe: false, retryStrategy: null })
+      : make({ ...common, enableReadyCheck: false, autoResubscribe: false, retryStrategy: null })
   ) as Subscriber;
 }
 
