@@ -66,13 +66,20 @@ export const ADVERSE = [
       await admin.query('ALTER DATABASE CHARACTER SET latin1');
       await admin.destroy();
       const sqlMode = 'STRICT_ALL_TABLES,SIMULTANEOUS_ASSIGNMENT,NO_BACKSLASH_ESCAPES,ANSI_QUOTES';
-      return {
-        ...options,
-        driver: mysqlSaying(`SET sql_mode = '${sqlMode}', time_zone = '+05:00'`),
-      } as never;
+      const driver = mysqlSaying(`SET sql_mode = '${sqlMode}', time_zone = '+05:00'`);
+      return Object.assign({}, options, { driver });
     },
     storeOptions,
   })),
+  {
+    name: 'SQLite with a write-ahead log',
+    create: async () => ({
+      type: 'better-sqlite3',
+      database: temporaryFile(),
+      driver: libsql,
+      enableWAL: true,
+    }),
+  },
 ] satisfies Flavour[];
 
 export async function open(options: DataSourceOptions, changes: object = {}): Promise<DataSource> {

@@ -1,6 +1,6 @@
 import type { DataSource } from 'typeorm';
 import type { ClaimRef, ClaimRequest, StoredResponse } from '../../result-store.js';
-import { Dialect, type Parameter, type Result, type Row, property } from './dialect.js';
+import { Dialect, IS_RUNNING, type Parameter, type Result, type Row, property } from './dialect.js';
 
 /** What is used of a pooled connection of `mysql2`. */
 interface Connection {
@@ -91,11 +91,11 @@ export class MysqlDialect extends Dialect {
     const mine = claims.map(() => '(id = ? AND token = ?)').join(' OR ');
     const parameters = claims.flatMap(({ id, token }) => [id, token]);
     const { affected } = await this.run(
-      `UPDATE ${this.table} SET lease_until = ${this.now} + ? WHERE (${mine}) AND state = 'running'`,
+      `UPDATE ${this.table} SET lease_until = ${this.now} + ? WHERE (${mine}) AND ${IS_RUNNING}`,
       [leaseMs, ...parameters],
     );
     if (affected === claims.length) return claims.map(() => true);
-    const read = `SELECT id, token FROM ${this.table} WHERE (${mine}) AND state = 'running' FOR UPDATE`;
+    const read = `SELECT id, token FROM ${this.table} WHERE (${mine}) AND ${IS_RUNNING} FOR UPDATE`;
     const renewed = new Map((await this.run(read, parameters)).rows.map(({ id, token }) => [id, token]));
     return claims.map(({ id, token }) => renewed.get(id) === token);
   }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { DataSource } from 'typeorm';
 import type { ClaimRef, ClaimRequest } from '../../result-store.js';
-import { Dialect, type Parameter, type Result, type Row, property } from './dialect.js';
+import { Dialect, IS_RUNNING, type Parameter, type Result, type Row, property } from './dialect.js';
 
 /** What is used of `pg.Pool`. */
 interface Pool {
@@ -61,7 +61,7 @@ export class PostgresDialect extends Dialect {
     const { rows } = await this.run(
       `UPDATE ${this.table} AS r SET lease_until = ${this.now} + ?
        FROM unnest(?::bpchar[], ?::varchar[]) AS c(id, token)
-       WHERE r.id = c.id AND r.token = c.token AND r.state = 'running'
+       WHERE r.id = c.id AND r.token = c.token AND ${IS_RUNNING}
        RETURNING r.id, r.token`,
       [leaseMs, claims.map(({ id }) => id), claims.map(({ token }) => token)],
     );

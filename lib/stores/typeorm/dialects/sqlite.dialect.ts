@@ -1,6 +1,6 @@
 import type { DataSource, EntitySubscriberInterface } from 'typeorm';
 import type { ClaimRef, ClaimRequest } from '../../result-store.js';
-import { Dialect, type Parameter, type Result, type Row, property } from './dialect.js';
+import { Dialect, IS_RUNNING, type Parameter, type Result, type Row, property } from './dialect.js';
 
 /** What is used of a `better-sqlite3` database. */
 interface Database {
@@ -73,7 +73,7 @@ export class SqliteDialect extends Dialect {
     const { rows } = await this.run(
       `UPDATE ${this.table} AS r SET lease_until = ${this.now} + ?
        FROM json_each(?) AS c
-       WHERE r.id = c.value ->> 0 AND r.token = c.value ->> 1 AND r.state = 'running'
+       WHERE r.id = c.value ->> 0 AND r.token = c.value ->> 1 AND ${IS_RUNNING}
        RETURNING id, token`,
       [leaseMs, JSON.stringify(claims.map(({ id, token }) => [id, token]))],
     );
