@@ -163,6 +163,21 @@ describe('errors', () => {
   );
 });
 
+it.each(DATABASES)(
+  'G06 nothing of an expired answer is left in the row that took its place: $name',
+  async (flavour) => {
+    const { dataSource, store } = await migrated(flavour);
+    const first = newRequest();
+    await store.claim(first);
+    await store.complete(first.id, first.token, { ...RESPONSE, headers: { etag: '"1"' } }, 1);
+    await sleep(5);
+    expect(await store.claim(retryOf(first))).toMatchObject({ claimed: true });
+    expect(
+      await dataSource.query('SELECT status, headers, body, completed_at FROM idempotency_record'),
+    ).toEqual([{ status: null, headers: null, body: null, completed_at: null }]);
+  },
+);
+
 it.each(DATABASES)('G14 fences grow although the clock was put back: $name', async (flavour) => {
   const { dataSource, store } = await migrated(flavour);
   const first = newRequest();
@@ -441,6 +456,14 @@ describe('SQLite', () => {
     expect(performance.now() - began).toBeLessThan(4_500);
     await runner.commitTransaction();
     await expectToWork(store);
+  });
+
+  it('a DataSource that is destroyed meanwhile is an error, not the end of the process', async () => {
+    const { dataSource, store } = await migrated(SQLITE);
+    await dataSource.createQueryRunner().startTransaction();
+    const claim = store.claim(newRequest()).catch((error: unknown) => error);
+    await dataSource.destroy();
+    expect(await claim).toMatchObject({ message: expect.stringContaining('was destroyed') });
   });
 
   it('waits for another process that writes, without stopping this one', async () => {

@@ -45,7 +45,7 @@ export const SQLITE: Flavour = {
 export const DATABASES = [POSTGRES, MARIADB, MYSQL, SQLITE];
 
 /** The same with settings of the server, the session and the DataSource which SQL is easily broken by. */
-export const ADVERSE = [
+export const ADVERSE: Flavour[] = [
   { ...POSTGRES, name: 'PostgreSQL with prepared statements', storeOptions: { preparedStatements: true } },
   {
     name: 'PostgreSQL, serializable, in Tokyo, in a schema, with a prefix',
@@ -80,7 +80,7 @@ export const ADVERSE = [
       enableWAL: true,
     }),
   },
-] satisfies Flavour[];
+];
 
 export async function open(options: DataSourceOptions, changes: object = {}): Promise<DataSource> {
   return new DataSource({ ...options, ...changes }).initialize();

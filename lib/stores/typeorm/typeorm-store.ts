@@ -108,12 +108,9 @@ export class TypeOrmStore extends ResultStore {
       return await work(this.#dialect);
     } catch (cause) {
       const fix = this.#dialect.isSchemaMissing(cause) ? MISSING : '';
-      throw new Error(
-        `idempotency store (${this.name}): ${operation} failed: ${property(cause, 'message')}${fix}`,
-        {
-          cause,
-        },
-      );
+      // An AggregateError, as of a refused connection to a host of two addresses, has a code and no message.
+      const reason = property(cause, 'message') || property(cause, 'code');
+      throw new Error(`idempotency store (${this.name}): ${operation} failed: ${reason}${fix}`, { cause });
     }
   }
 }

@@ -4,6 +4,7 @@ import { Dialect, IS_RUNNING, type Parameter, type Result, type Row, property } 
 
 /** What is used of a `better-sqlite3` database. */
 interface Database {
+  readonly open: boolean;
   /** The connection's own word, whoever began the transaction. */
   readonly inTransaction: boolean;
   prepare(sql: string): Statement;
@@ -112,7 +113,9 @@ export class SqliteDialect extends Dialect {
         const isLate = performance.now() > giveUpAt;
         try {
           const database = this.#database();
-          if (!database.inTransaction) resolve(transaction(database, () => work(this.#runOn(database))));
+          // libsql ends the process when a closed database is asked for anything else.
+          if (!database.open) reject(new Error('The DataSource was destroyed'));
+          else if (!database.inTransaction) resolve(transaction(database, () => work(this.#runOn(database))));
           else if (isLate) reject(new Error(OCCUPIED));
           else return false;
         } catch (error) {
