@@ -50,6 +50,8 @@ export class RedisConnection {
   private readonly underWay = new Map<string, number>();
   /** Takes that were never sent and need no giving back. */
   private readonly unsent = new Set<string>();
+  /** Takes that were sent and have lost their answer: whatever comes of the next try, they may be held. */
+  private readonly unanswered = new Set<string>();
   private readonly kept = new Map<string, () => Promise<unknown>>();
 
   constructor(private readonly client: RedisClient) {
@@ -82,9 +84,14 @@ export class RedisConnection {
     const id = `${token} ${keys[0]}`;
     this.underWay.set(id, (this.underWay.get(id) ?? 0) + 1);
     try {
-      return await this.runIf(() => this.underWay.has(id), script, keys, args);
+      const reply = await this.runIf(() => this.underWay.has(id), script, keys, args);
+      this.unanswered.delete(id);
+      return reply;
     } catch (error) {
-      if (error instanceof RedisNotReadyError && this.underWay.get(id) === 1) this.unsent.add(id);
+      const isUnsent = error instanceof RedisNotReadyError;
+      const isGivenBack = !this.underWay.has(id);
+      if (!isUnsent && !isGivenBack && !isAnswer(error)) this.unanswered.add(id);
+      if (isUnsent && this.underWay.get(id) === 1 && !this.unanswered.has(id)) this.unsent.add(id);
       throw error;
     } finally {
       const others = (this.underWay.get(id) ?? 0) - 1;
@@ -106,6 +113,7 @@ export class RedisConnection {
   ): Promise<unknown> {
     const id = `${token} ${keys[0]}`;
     this.underWay.delete(id);
+    this.unanswered.delete(id);
     const wasUnsent = this.unsent.delete(id);
     try {
       return await this.run(script, keys, args);
