@@ -1,18 +1,14 @@
-import { randomUUID } from 'node:crypto';
 import { IdempotencyError } from '../idempotency.errors.js';
-import type { LockLease } from '../locks/lock-lease.js';
 import type { LockService } from '../locks/lock.service.js';
-import type { ClaimAnswer, ResultStore, StoredRecord, StoredResponse } from '../stores/result-store.js';
+import type { ResultStore, StoredResponse } from '../stores/result-store.js';
 import { BackendUnavailableError, within } from './backend.js';
 import { systemClock, type Clock } from './clock.js';
-import { instant, type Instant, Lease, type LeaseSource } from './lease.js';
+import { Claimer, type Grant, type Met } from './claimer.js';
+import { Lease, type LeaseSource } from './lease.js';
 import { LeaseKeeper } from './lease-keeper.js';
 import { Ownership, type OwnershipSupport, type Seen } from './ownership.js';
 import type { CallIdentity, CallPolicy, EngineCounters, EngineLog } from './policy.js';
-import { ReleaseWatch } from './release-watch.js';
 
-/** How often a record may vanish between refusal and read before the store counts as broken. */
-const VANISHINGS = 5;
 /** What a duplicate of a running call is told to wait before it asks again, in milliseconds. */
 const RETRY_AFTER_MS = 1_000;
 
@@ -74,12 +70,14 @@ export class IdempotencyEngine {
   private readonly clock: Clock;
   private readonly support: OwnershipSupport;
   private readonly claims: LeaseSource;
+  private readonly claimer: Claimer;
 
   constructor(private readonly options: EngineOptions) {
     const { store, log, backendTimeoutMs } = options;
     this.clock = options.clock ?? systemClock;
     const keeper = options.keeper ?? new LeaseKeeper(this.clock);
     this.support = { store, log, keeper, counters: this.counters };
+    this.claimer = new Claimer(store, options.locks, this.counters, this.clock);
     this.claims = {
       renew: (leases, leaseMs) =>
         within(backendTimeoutMs, `Store ${store.name}`, () =>
@@ -167,8 +165,8 @@ export class IdempotencyEngine {
     policy: CallPolicy,
     waitUntil: number,
   ): Promise<Claimed> {
-    const claimed = this.contend(identity, policy, waitUntil).then(
-      (found): Claimed => found,
+    const claimed = this.claimer.contend(identity, policy, waitUntil).then(
+      (met): Claimed => this.claimedAs(met, identity, policy),
       (error: unknown): Claimed => ({ is: 'failed', error }),
     );
     const taken = this.slots.get(identity.id);
@@ -184,152 +182,43 @@ export class IdempotencyEngine {
     return result;
   }
 
-  private async contend(identity: CallIdentity, policy: CallPolicy, waitUntil: number): Promise<Claimed> {
-    const token = randomUUID();
-    let vanishings = 0;
-    let watch: ReleaseWatch | undefined;
-    try {
-      for (;;) {
-        const found = await this.tryClaim(identity, policy, token);
-        if (found instanceof Ownership) return { is: 'owned', ownership: found };
-        if (found === null) {
-          if (++vanishings < VANISHINGS) continue;
-          throw new BackendUnavailableError(
-            `Store ${this.options.store.name} refuses a claim and shows no record`,
-          );
-        }
-        const worthWaiting =
-          found.state === 'running' && (found.fingerprint ?? identity.fingerprint) === identity.fingerprint;
-        const left = waitUntil - this.clock.mono();
-        if (policy.onConflict === 'reject' || !worthWaiting || left <= 0) return { is: 'found', seen: found };
-        if (!watch) {
-          // Subscribed first and looked again after: a release in between would wake nobody.
-          watch = await ReleaseWatch.start(identity.id, this.wakeUp, policy.backendTimeoutMs);
-          if (watch.wakes) continue;
-        }
-        await watch.next(Math.min(left, found.leaseRemainingMs + 1));
-      }
-    } finally {
-      watch?.stop();
-    }
+  private claimedAs(met: Met, identity: CallIdentity, policy: CallPolicy): Claimed {
+    return 'grant' in met
+      ? { is: 'owned', ownership: this.own(identity, policy, met.grant) }
+      : { is: 'found', seen: met.seen };
   }
 
-  /** One attempt: lock, then claim. @returns null when the record vanished while it was looked at. */
-  private async tryClaim(
-    identity: CallIdentity,
-    policy: CallPolicy,
-    token: string,
-  ): Promise<Ownership | Seen | null> {
-    const lock = await this.lock(identity, policy);
-    if (lock && 'retryAfterMs' in lock)
-      return (await this.find(identity.id)) ?? beingClaimed(lock.retryAfterMs);
-    let found: Ownership | Seen | null = null;
-    try {
-      const sentAt = instant(this.clock);
-      const answer = await this.claim(identity, policy, token);
-      found = answer.claimed
-        ? this.own(identity, policy, token, answer, lock, sentAt)
-        : await this.withOrphanSettled(answer.record, policy);
-      return found;
-    } finally {
-      if (found && !(found instanceof Ownership) && found.state === 'completed') void lock?.release();
-      else if (!(found instanceof Ownership)) await lock?.release();
-    }
-  }
-
-  private async lock(
-    identity: CallIdentity,
-    { leaseMs: ttlMs, maxHoldMs }: CallPolicy,
-  ): Promise<LockLease | { retryAfterMs: number } | undefined> {
-    const result = await this.options.locks?.acquire(identity.id, { ttlMs, maxHoldMs });
-    if (!result) return undefined;
-    if (result.status === 'acquired') return result.lease;
-    if (result.status === 'busy') return { retryAfterMs: result.retryAfterMs };
-    throw new BackendUnavailableError('The lock is unavailable', {
-      cause: 'cause' in result ? result.cause : undefined,
-    });
-  }
-
-  /**
-   * Sent once more with the same token when the connection broke: if the first was executed, the store
-   * recognises it. What stays unknown is given back, so a reply lost for good does not block the key.
-   */
-  private async claim(identity: CallIdentity, policy: CallPolicy, token: string): Promise<ClaimAnswer> {
-    const { store } = this.options;
-    const { leaseMs, retentionMs, backendTimeoutMs } = policy;
-    const request = { ...identity, token, leaseMs, retentionMs, takeOrphan: policy.onOrphan === 'retry' };
-    const giveBack = () => {
-      // Rejects only if the store is still away; then the claim runs out by itself.
-      store.release(identity.id, token, 'forget', retentionMs).catch(() => undefined);
-    };
-    const until = this.clock.mono() + backendTimeoutMs;
-    for (let first = true; ; first = false) {
-      try {
-        return await within(
-          Math.max(1, until - this.clock.mono()),
-          `Store ${store.name}`,
-          () => store.claim(request),
-          (late) => late.claimed && giveBack(),
-        );
-      } catch (error) {
-        if (first && this.clock.mono() < until) continue;
-        giveBack();
-        throw error;
-      }
-    }
-  }
-
-  private own(
-    identity: CallIdentity,
-    policy: CallPolicy,
-    token: string,
-    { attempt, fence }: { attempt: number; fence: bigint },
-    lock: LockLease | undefined,
-    sentAt: Instant,
-  ): Ownership {
+  private own(identity: CallIdentity, policy: CallPolicy, grant: Grant): Ownership {
     this.counters.claims++;
     const lease = new Lease(
       {
         name: identity.id,
-        token,
-        fence,
+        token: grant.token,
+        fence: grant.fence,
         ttlMs: policy.leaseMs,
         maxHoldMs: policy.maxHoldMs,
         source: this.claims,
         lostError: () => new IdempotencyError('lease-lost', { retryAfterMs: RETRY_AFTER_MS }),
       },
       this.clock,
-      sentAt,
+      grant.sentAt,
     );
-    const ownership: Ownership = new Ownership(identity, policy, attempt, lease, lock, this.support, () => {
+    const onSettled = () => {
       this.owned.delete(ownership);
       if (this.slots.get(identity.id)?.ownership === ownership) this.slots.delete(identity.id);
-    });
+    };
+    const ownership: Ownership = new Ownership(
+      identity,
+      policy,
+      grant.attempt,
+      lease,
+      grant.lock,
+      this.support,
+      onSettled,
+    );
     this.owned.add(ownership);
     this.support.keeper.keep(lease);
     return ownership;
-  }
-
-  /** An orphan under `onOrphan: 'uncertain'` is marked by the token it was seen with; if that fails, look again. */
-  private async withOrphanSettled(record: StoredRecord | null, policy: CallPolicy): Promise<Seen | null> {
-    const isOrphan = record?.state === 'running' && record.token !== null && record.leaseRemainingMs <= 0;
-    if (!isOrphan || policy.onOrphan === 'retry') return record;
-    const { store } = this.options;
-    const marked = await within(policy.backendTimeoutMs, `Store ${store.name}`, () =>
-      store.markUncertain(record.id, record.token!),
-    );
-    if (marked) this.counters.uncertain++;
-    return marked ? { ...record, state: 'uncertain' } : null;
-  }
-
-  private find(id: string): Promise<StoredRecord | null> {
-    const { store, backendTimeoutMs } = this.options;
-    return within(backendTimeoutMs, `Store ${store.name}`, () => store.find(id));
-  }
-
-  private get wakeUp() {
-    const { locks, store } = this.options;
-    return locks?.watch ?? (store.watch && ((id: string, wake: () => void) => store.watch!(id, wake)));
   }
 
   /** The answer table for duplicates. Another payload is refused whatever the state. */
@@ -360,9 +249,4 @@ export class IdempotencyEngine {
     log.warn(`${where} refused: ${cause.message}`);
     throw new IdempotencyError('unavailable', { retryAfterMs: RETRY_AFTER_MS, cause });
   }
-}
-
-/** The lock is taken, but its holder has not claimed yet. */
-function beingClaimed(leaseRemainingMs: number): Seen {
-  return { state: 'running', fingerprint: null, attempt: 0, token: null, response: null, leaseRemainingMs };
 }
