@@ -37,6 +37,12 @@ export abstract class LockDriver {
   abstract release(name: string, token: string): Promise<boolean>;
 
   /**
+   * Makes every fence of `name` given out from now on greater than `fence`. Without it a driver cannot be one
+   * of several in a quorum.
+   */
+  raiseFence?(name: string, fence: bigint): Promise<void>;
+
+  /**
    * Calls `wake` when the lock is released (or, in a line, when it may be the turn of `token`), until the
    * returned function is called. Resolves once the subscription is in force. Wake-ups may be lost or spurious;
    * a waiter looks again at an interval anyway.

@@ -52,6 +52,10 @@ export class MemoryLock extends LockDriver {
     return true;
   }
 
+  override async raiseFence(_name: string, fence: bigint): Promise<void> {
+    if (fence > this.lastFence) this.lastFence = fence;
+  }
+
   override async watch(name: string, wake: () => void): Promise<() => void> {
     const watchers = this.watchers.get(name) ?? new Set();
     this.watchers.set(name, watchers.add(wake));

@@ -49,6 +49,15 @@ ${WAKE}
 return 1
 `);
 
+/** KEYS: last fence. ARGV: fence. */
+const RAISE_FENCE = new Script(`
+local last = tonumber(redis.call('GET', KEYS[1]))
+if not last or last < tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[1], ARGV[1])
+end
+return 1
+`);
+
 /**
  * Locks in one Redis: https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/ ("Correct
  * implementation with a single instance"), with a fence and without being locked out by one's own lost reply.
@@ -87,6 +96,10 @@ export class RedisLock extends LockDriver {
   async release(name: string, token: string): Promise<boolean> {
     const reply = await this.connection.giveBack(token, RELEASE, [this.keys.key('lock', name)], [token]);
     return Number(reply) === 1;
+  }
+
+  override async raiseFence(name: string, fence: bigint): Promise<void> {
+    await this.connection.run(RAISE_FENCE, [this.keys.fence(name)], [String(fence)]);
   }
 
   override watch(name: string, wake: () => void): Promise<() => void> {
