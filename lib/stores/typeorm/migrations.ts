@@ -1,16 +1,18 @@
 import type { DataSource, MigrationInterface, QueryRunner } from 'typeorm';
-import { recordTable, tablePath } from './schema.js';
+import { tablePath } from '../../sql/tables.js';
+import { RECORD_TABLE } from './record.table.js';
+import { tableOf } from './table-definition.js';
 
 /** Creates `idempotency_record` unless it exists (made by `synchronize`), on every supported database. */
 export class CreateIdempotencyRecord1763770000000 implements MigrationInterface {
   readonly name = 'CreateIdempotencyRecord1763770000000';
 
   async up(queryRunner: QueryRunner): Promise<void> {
-    await queryRunner.createTable(recordTable(dataSourceOf(queryRunner)), true);
+    await queryRunner.createTable(tableOf(RECORD_TABLE, dataSourceOf(queryRunner)), true);
   }
 
   async down(queryRunner: QueryRunner): Promise<void> {
-    await queryRunner.dropTable(tablePath(dataSourceOf(queryRunner)), true);
+    await queryRunner.dropTable(tablePath(dataSourceOf(queryRunner), RECORD_TABLE), true);
   }
 }
 

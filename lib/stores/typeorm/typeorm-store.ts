@@ -1,4 +1,9 @@
 import type { DataSource } from 'typeorm';
+import { ask } from '../../sql/ask.js';
+import { MysqlDatabase } from '../../sql/mysql.database.js';
+import { PostgresDatabase } from '../../sql/postgres.database.js';
+import { sqliteDatabaseOf } from '../../sql/sqlite.database.js';
+import { quotedTable, supported } from '../../sql/tables.js';
 import {
   type ClaimAnswer,
   type ClaimRef,
@@ -7,11 +12,11 @@ import {
   type StoredRecord,
   type StoredResponse,
 } from '../result-store.js';
-import { type Dialect, property, type Row } from './dialects/dialect.js';
+import type { Dialect, Row } from './dialects/dialect.js';
 import { MysqlDialect } from './dialects/mysql.dialect.js';
 import { PostgresDialect } from './dialects/postgres.dialect.js';
 import { SqliteDialect } from './dialects/sqlite.dialect.js';
-import { supported, tablePath } from './schema.js';
+import { RECORD_TABLE } from './record.table.js';
 
 export interface TypeOrmStoreOptions {
   /** Where the table `idempotency_record` is. Initialized before the first call. */
@@ -95,23 +100,13 @@ export class TypeOrmStore extends ResultStore {
     return this.#ask('sweep', (dialect) => dialect.sweep(limit));
   }
 
-  async #ask<T>(operation: string, work: (dialect: Dialect) => Promise<T>): Promise<T> {
+  #ask<T>(operation: string, work: (dialect: Dialect) => Promise<T>): Promise<T> {
     const { dataSource } = this.#options;
-    if (!dataSource.isInitialized) {
-      throw new Error(
-        `idempotency store (${this.name}): ${operation} before the DataSource is initialized, or after it was destroyed.` +
-          ` Await dataSource.initialize() first`,
-      );
-    }
-    this.#dialect ??= createDialect(this.#options);
-    try {
-      return await work(this.#dialect);
-    } catch (cause) {
-      const fix = this.#dialect.isSchemaMissing(cause) ? MISSING : '';
-      // An AggregateError, as of a refused connection to a host of two addresses, has a code and no message.
-      const reason = property(cause, 'message') || property(cause, 'code');
-      throw new Error(`idempotency store (${this.name}): ${operation} failed: ${reason}${fix}`, { cause });
-    }
+    return ask(
+      { who: `idempotency store (${this.name})`, operation, dataSource },
+      () => (this.#dialect ??= createDialect(this.#options)),
+      work,
+    );
   }
 }
 
@@ -120,24 +115,16 @@ export function typeOrmStore(options: TypeOrmStoreOptions): TypeOrmStore {
   return new TypeOrmStore(options);
 }
 
-const MISSING =
-  `. The table is missing or of another version: add idempotencyMigrations of nestjs-idempotent/stores/typeorm to` +
-  ` "migrations" of the DataSource and run them, or in development add ...idempotencyEntities(type) to "entities"` +
-  ` with "synchronize"`;
-
 function createDialect({ dataSource, preparedStatements = false, returning }: TypeOrmStoreOptions): Dialect {
-  const table = tablePath(dataSource)
-    .split('.')
-    .map((part) => dataSource.driver.escape(part))
-    .join('.');
+  const table = quotedTable(dataSource, RECORD_TABLE);
   switch (supported(dataSource.options.type)) {
     case 'postgres':
-      return new PostgresDialect(table, dataSource, preparedStatements);
+      return new PostgresDialect(table, new PostgresDatabase(dataSource, preparedStatements));
     case 'mysql':
     case 'mariadb':
-      return new MysqlDialect(table, dataSource, returning);
+      return new MysqlDialect(table, new MysqlDatabase(dataSource, returning));
     case 'better-sqlite3':
-      return new SqliteDialect(table, dataSource);
+      return new SqliteDialect(table, sqliteDatabaseOf(dataSource));
   }
 }
 

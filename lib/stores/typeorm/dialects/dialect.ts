@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import type { Integer, Parameter, Result, SqlDatabase } from '../../../sql/sql-database.js';
 import type { ClaimRef, ClaimRequest, StoredResponse } from '../../result-store.js';
 
 /** A row as the client libraries give it, with the database's clock at that moment. */
@@ -21,16 +21,6 @@ export interface Row {
   now: Integer;
 }
 
-/** Client libraries give a bigint column as a string, unless they are told otherwise. */
-type Integer = number | string | bigint;
-
-export interface Result {
-  readonly rows: Row[];
-  readonly affected: number;
-}
-
-export type Parameter = string | number | Uint8Array | readonly string[] | null;
-
 /** What differs between databases in SQL text. `old` is the row there is, `fresh` the one that was to be inserted. */
 interface Grammar {
   readonly old: (column: string) => string;
@@ -42,9 +32,6 @@ interface Grammar {
  * rows it would rather walk over all of them than look up ids, and MySQL would lock what it walks over.
  */
 export const IS_RUNNING = `CASE WHEN state = 'running' THEN 1 ELSE 0 END = 1`;
-
-/** A statement that was the victim of others is sent again for this long. */
-const RETRY_FOR_MS = 2_000;
 
 /**
  * The statements of `TypeOrmStore`, one a purpose, each atomic by itself. Subclasses add what databases do
@@ -58,12 +45,9 @@ const RETRY_FOR_MS = 2_000;
  * - Only a running row can have a lease; `lease_until` is 0 otherwise.
  */
 export abstract class Dialect {
-  /** SQL of the database's clock: milliseconds since 1970 as an integer. */
-  protected abstract readonly now: string;
-  /** The same in microseconds. */
-  protected abstract readonly micros: string;
+  /** The database it speaks to. */
+  abstract readonly database: SqlDatabase;
   protected abstract readonly grammar: Grammar;
-  protected readonly greatest: string = 'GREATEST';
 
   /** @param table where the table is, quoted. */
   constructor(
@@ -79,15 +63,6 @@ export abstract class Dialect {
 
   /** Deletes expired rows: one statement which looks again once it has the row's lock. */
   abstract sweep(limit: number): Promise<number>;
-
-  /** Whether the database says that the table, or a column of it, is not there. */
-  abstract isSchemaMissing(error: unknown): boolean;
-
-  /** Whether the statement was rolled back in favour of another one and may be sent again. */
-  protected abstract isTransient(error: unknown): boolean;
-
-  /** Runs one statement outside of any transaction of the application's. `?` stands for a parameter. */
-  protected abstract execute(sql: string, parameters: readonly Parameter[]): Promise<Result>;
 
   async find(id: string): Promise<Row | undefined> {
     const { rows } = await this.run(`SELECT ${this.columns} FROM ${this.table} WHERE id = ?`, [id]);
@@ -188,7 +163,7 @@ export abstract class Dialect {
       [
         'fence',
         `CASE WHEN ${this.isOwn} THEN ${old('fence')}
-              ELSE ${this.greatest}(${old('fence')} + 1, ${fresh('fence')}) END`,
+              ELSE ${this.database.greatest}(${old('fence')} + 1, ${fresh('fence')}) END`,
       ],
       ['created_at', `CASE WHEN ${this.isExpired} THEN ${fresh('created_at')} ELSE ${old('created_at')} END`],
       ['status', 'NULL'],
@@ -221,26 +196,23 @@ export abstract class Dialect {
             AND (state = 'completed' OR (state = 'running' AND token IS NULL))`;
   }
 
-  /** `execute`, again for a while when the statement was the victim of others. */
-  protected async run(sql: string, parameters: readonly Parameter[]): Promise<Result> {
-    const giveUpAt = performance.now() + RETRY_FOR_MS;
-    for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, 64)) {
-      try {
-        return await this.execute(sql, parameters);
-      } catch (error) {
-        if (!this.isTransient(error) || performance.now() > giveUpAt) throw error;
-        await sleep(pauseMs * Math.random());
-      }
-    }
+  /** SQL of the database's clock: milliseconds since 1970 as an integer. */
+  protected get now(): string {
+    return this.database.now;
+  }
+
+  /** The same in microseconds. */
+  protected get micros(): string {
+    return this.database.micros;
+  }
+
+  /** One statement outside of any transaction of the application's. `?` stands for a parameter. */
+  protected run(sql: string, parameters: readonly Parameter[]): Promise<Result<Row>> {
+    return this.database.run<Row>(sql, parameters);
   }
 }
 
 /** A view as Buffer, which every client library takes. */
 function bytes(view: Uint8Array): Buffer {
   return Buffer.from(view.buffer, view.byteOffset, view.byteLength);
-}
-
-/** `code` (or another property) of an error of a client library, which promises nothing about its class. */
-export function property(error: unknown, name: string): unknown {
-  return typeof error === 'object' && error !== null ? Reflect.get(error, name) : undefined;
 }

@@ -1,35 +1,16 @@
-import { createHash } from 'node:crypto';
-import type { DataSource } from 'typeorm';
+import type { PostgresDatabase } from '../../../sql/postgres.database.js';
 import type { ClaimRef, ClaimRequest } from '../../result-store.js';
-import { Dialect, IS_RUNNING, type Parameter, type Result, type Row, property } from './dialect.js';
+import { Dialect, IS_RUNNING, type Row } from './dialect.js';
 
-/** What is used of `pg.Pool`. */
-interface Pool {
-  query(statement: {
-    text: string;
-    values: unknown[];
-    name?: string;
-  }): Promise<{ rows: Row[]; rowCount: number | null }>;
-}
-
-const TRANSIENT = ['40001', '40P01']; // serialization_failure (under a default isolation level above read committed), deadlock
-const SCHEMA_MISSING = ['42P01', '42703', '3F000']; // undefined table, column, schema
-
-/** PostgreSQL 9.5 and later. Statements run on the DataSource's (master) pool, never on the application's connection. */
 export class PostgresDialect extends Dialect {
-  // clock_timestamp() and not now(): what a statement decides after it waited for a row must not be of before.
-  protected readonly now = 'floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint';
-  protected readonly micros = 'floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint';
   protected readonly grammar = {
     old: (column: string) => `r.${column}`,
     fresh: (column: string) => `excluded.${column}`,
   };
-  readonly #statements = new Map<string, { text: string; name?: string }>();
 
   constructor(
     table: string,
-    private readonly dataSource: DataSource,
-    private readonly named: boolean,
+    readonly database: PostgresDatabase,
   ) {
     super(table);
   }
@@ -80,32 +61,5 @@ export class PostgresDialect extends Dialect {
       [limit],
     );
     return affected;
-  }
-
-  isSchemaMissing(error: unknown): boolean {
-    return SCHEMA_MISSING.includes(String(property(error, 'code')));
-  }
-
-  protected isTransient(error: unknown): boolean {
-    return TRANSIENT.includes(String(property(error, 'code')));
-  }
-
-  protected async execute(sql: string, parameters: readonly Parameter[]): Promise<Result> {
-    const pool = (this.dataSource.driver as unknown as { master: Pool }).master;
-    const { rows, rowCount } = await pool.query({ ...this.#statement(sql), values: [...parameters] });
-    return { rows, affected: rowCount ?? 0 };
-  }
-
-  #statement(sql: string): { text: string; name?: string } {
-    let statement = this.#statements.get(sql);
-    if (!statement) {
-      let count = 0;
-      const text = sql.replaceAll('?', () => `$${++count}`);
-      // By its content: another version of this package on the same connection has other names.
-      const name = `idempotent_${createHash('sha1').update(text).digest('hex')}`;
-      statement = this.named ? { text, name } : { text };
-      this.#statements.set(sql, statement);
-    }
-    return statement;
   }
 }

@@ -1,0 +1,124 @@
+import type { DataSource } from 'typeorm';
+import {
+  answered,
+  CalledOffError,
+  type Care,
+  type Parameter,
+  property,
+  type Result,
+  SqlDatabase,
+} from './sql-database.js';
+
+/** What is used of a pooled connection of `mysql2`. */
+interface Connection {
+  query(options: object, callback: (error: Error | null, result: Reply) => void): void;
+  release(): void;
+  destroy(): void;
+}
+
+type Reply = unknown[] | { affectedRows: number };
+
+interface Capabilities {
+  /** INSERT … RETURNING: MariaDB 10.5. */
+  readonly returning: boolean;
+  /** FOR UPDATE SKIP LOCKED: MySQL 8.0.1, MariaDB 10.6. */
+  readonly skipLocked: boolean;
+  /** SET STATEMENT … FOR: MariaDB 10.1. */
+  readonly setStatement: boolean;
+}
+
+const TRANSIENT = [1205, 1213]; // ER_LOCK_WAIT_TIMEOUT and ER_LOCK_DEADLOCK: nothing of the statement was done
+const SCHEMA_MISSING = [1146, 1054]; // ER_NO_SUCH_TABLE, ER_BAD_FIELD_ERROR
+const GOODBYE = [1053, 1927]; // ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED (MariaDB)
+const BROKEN = /^(PROTOCOL_CONNECTION_LOST|ECONNRESET|EPIPE)$/;
+
+/**
+ * MySQL 5.7 and later and MariaDB 10.2 and later. Statements run on connections of the DataSource's (master) pool in
+ * autocommit, never on the application's.
+ */
+export class MysqlDatabase extends SqlDatabase {
+  // UTC_TIMESTAMP is the beginning of the statement in UTC, whatever the session's time zone.
+  readonly now = `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000`;
+  readonly micros = `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))`;
+  #capabilities: Promise<Capabilities> | undefined;
+
+  /** @param mariaDb false: does without what only MariaDB has. */
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly mariaDb = true,
+  ) {
+    super();
+  }
+
+  isSchemaMissing(error: unknown): boolean {
+    return SCHEMA_MISSING.includes(Number(property(error, 'errno')));
+  }
+
+  isDisconnect(error: unknown): boolean {
+    return GOODBYE.includes(Number(property(error, 'errno'))) || BROKEN.test(String(property(error, 'code')));
+  }
+
+  /** What the server can do, asked once. */
+  canDo(): Promise<Capabilities> {
+    this.#capabilities ??= this.#ask().catch((error: unknown) => {
+      this.#capabilities = undefined;
+      throw error;
+    });
+    return this.#capabilities;
+  }
+
+  protected isTransient(error: unknown): boolean {
+    return TRANSIENT.includes(Number(property(error, 'errno')));
+  }
+
+  protected async execute<R>(sql: string, values: readonly Parameter[], care?: Care): Promise<Result<R>> {
+    const result = await this.#query(sql, values, care);
+    return Array.isArray(result)
+      ? { rows: result as R[], affected: result.length }
+      : { rows: [], affected: result.affectedRows };
+  }
+
+  async #query(sql: string, values: readonly Parameter[], care?: Care): Promise<Reply> {
+    const { driver } = this.dataSource as unknown as {
+      driver: { obtainMasterConnection(): Promise<Connection> };
+    };
+    const connection = await driver.obtainMasterConnection();
+    let isSilent = false;
+    try {
+      if (care?.wanted() === false) throw new CalledOffError();
+      const reply = new Promise<Reply>((resolve, reject) => {
+        // Whatever the application has set for its own queries (typeCast, rowsAsArray, …) is not for these.
+        const plain = { typeCast: true, rowsAsArray: false, nestTables: false, bigNumberStrings: true };
+        connection.query({ sql, values, supportBigNumbers: true, ...plain }, (error, result) => {
+          isSilent = false;
+          if (error) reject(error);
+          else resolve(result);
+        });
+      });
+      isSilent = true;
+      return await (care ? answered(reply, care.answerMs) : reply);
+    } finally {
+      if (isSilent) connection.destroy();
+      else connection.release();
+    }
+  }
+
+  async #ask(): Promise<Capabilities> {
+    const sql = 'SELECT VERSION() AS version, @@autocommit AS autocommit';
+    const [row] = (await this.#query(sql, [])) as { version: string; autocommit: number | string }[];
+    if (!row || Number(row.autocommit) !== 1) {
+      throw new Error(
+        'The pool has connections with autocommit off: nothing would ever be committed.' +
+          ' Turn it on, or give a DataSource of its own',
+      );
+    }
+    const isMariaDb = /mariadb/i.test(row.version);
+    const [major = 0, minor = 0, patch = 0] = row.version.split(/[.-]/).map(Number);
+    const version = major * 10_000 + minor * 100 + patch;
+    return {
+      returning: this.mariaDb && isMariaDb && version >= 10_05_00,
+      skipLocked: version >= (isMariaDb ? 10_06_00 : 8_00_01),
+      setStatement: this.mariaDb && isMariaDb && version >= 10_01_02,
+    };
+  }
+}

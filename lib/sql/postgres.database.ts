@@ -1,0 +1,123 @@
+import { createHash } from 'node:crypto';
+import type { DataSource } from 'typeorm';
+import {
+  answered,
+  CalledOffError,
+  type Care,
+  type Parameter,
+  property,
+  type Result,
+  SqlDatabase,
+} from './sql-database.js';
+
+/** What is used of `pg.Pool`. */
+export interface Pool {
+  query(statement: Statement): Promise<Reply>;
+  connect(): Promise<Client>;
+}
+
+/** What is used of a client of the pool. */
+interface Client {
+  query(statement: Statement): Promise<Reply>;
+  release(broken: boolean): void;
+  on(event: 'error', listener: () => void): unknown;
+  off(event: 'error', listener: () => void): unknown;
+}
+
+interface Statement {
+  readonly text: string;
+  readonly values?: unknown[];
+  readonly name?: string;
+}
+
+interface Reply {
+  readonly rows: unknown[];
+  readonly rowCount: number | null;
+}
+
+const TRANSIENT = ['40001', '40P01']; // serialization_failure (under a default isolation level above read committed), deadlock
+const SCHEMA_MISSING = ['42P01', '42703', '3F000']; // undefined table, column, schema
+const GOODBYE = ['57P01', '57P02', '57P05']; // admin_shutdown, crash_shutdown, idle_session_timeout
+const BROKEN = /^(ECONNRESET|EPIPE)$/;
+
+/** PostgreSQL 9.5 and later. Statements run on the DataSource's (master) pool, never on the application's connection. */
+export class PostgresDatabase extends SqlDatabase {
+  // clock_timestamp() and not now(): what a statement decides after it waited for a row must not be of before.
+  readonly now = 'floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint';
+  readonly micros = 'floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint';
+  readonly #statements = new Map<string, Statement>();
+
+  /** @param named whether statements are sent under a name, so that a connection plans each only once. */
+  constructor(
+    readonly dataSource: DataSource,
+    private readonly named: boolean,
+  ) {
+    super();
+  }
+
+  get pool(): Pool {
+    return (this.dataSource.driver as unknown as { master: Pool }).master;
+  }
+
+  isSchemaMissing(error: unknown): boolean {
+    return SCHEMA_MISSING.includes(String(property(error, 'code')));
+  }
+
+  isDisconnect(error: unknown): boolean {
+    const code = String(property(error, 'code'));
+    return (
+      GOODBYE.includes(code) ||
+      BROKEN.test(code) ||
+      /^Connection terminated/.test(String(property(error, 'message')))
+    );
+  }
+
+  protected isTransient(error: unknown): boolean {
+    return TRANSIENT.includes(String(property(error, 'code')));
+  }
+
+  protected async execute<R>(sql: string, parameters: readonly Parameter[], care?: Care): Promise<Result<R>> {
+    const statement = { ...this.#statement(sql), values: [...parameters] };
+    const { rows, rowCount } = care
+      ? await this.#queryWith(care, statement)
+      : await this.pool.query(statement);
+    return { rows: rows as R[], affected: rowCount ?? 0 };
+  }
+
+  async #queryWith({ wanted, answerMs }: Care, statement: Statement): Promise<Reply> {
+    const client = await this.pool.connect();
+    // A client that is lent out and loses its connection has nobody else to tell.
+    client.on('error', ignore);
+    let isBroken = false;
+    try {
+      if (!wanted()) throw new CalledOffError();
+      isBroken = true;
+      const reply = await answered(client.query(statement), answerMs);
+      isBroken = false;
+      return reply;
+    } catch (error) {
+      // After words of the server the connection is good, except for its last ones.
+      if (/^[0-9A-Z]{5}$/.test(String(property(error, 'code'))) && !this.isDisconnect(error))
+        isBroken = false;
+      throw error;
+    } finally {
+      client.release(isBroken);
+      client.off('error', ignore);
+    }
+  }
+
+  #statement(sql: string): Statement {
+    let statement = this.#statements.get(sql);
+    if (!statement) {
+      let count = 0;
+      const text = sql.replaceAll('?', () => `$${++count}`);
+      // By its content: another version of this package on the same connection has other names.
+      const name = `idempotent_${createHash('sha1').update(text).digest('hex')}`;
+      statement = this.named ? { text, name } : { text };
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+}
+
+function ignore(): void {}

@@ -1,0 +1,94 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Client libraries give a bigint column as a string, unless they are told otherwise. */
+export type Integer = number | string | bigint;
+
+export type Parameter = string | number | Uint8Array | readonly string[] | null;
+
+export interface Result<R> {
+  readonly rows: R[];
+  readonly affected: number;
+}
+
+/** What a caller who may lose his patience asks of a statement. */
+export interface Care {
+  /** Asked right before the statement is sent: false calls it off. */
+  readonly wanted: () => boolean;
+  /**
+   * A connection that has not answered for so many milliseconds is given up. Whether the statement was
+   * executed, or will be, is then unknown.
+   */
+  readonly answerMs: number;
+}
+
+/** A statement was called off before it was sent. */
+export class CalledOffError extends Error {
+  override readonly name = 'CalledOffError';
+
+  constructor() {
+    super('Called off before it was sent');
+  }
+}
+
+/** A statement that was the victim of others is sent again for this long. */
+const RETRY_FOR_MS = 2_000;
+
+/**
+ * Runs single statements on a DataSource, each committed by itself, never inside of the application's transactions.
+ * One subclass a database: how it is asked, what its errors mean, its clock.
+ */
+export abstract class SqlDatabase {
+  /** SQL of the database's clock: milliseconds since 1970 as an integer. */
+  abstract readonly now: string;
+  /** The same in microseconds. */
+  abstract readonly micros: string;
+  /** The function that gives the greatest of its arguments. */
+  readonly greatest: string = 'GREATEST';
+
+  /** Whether the database says that a table, or a column of it, is not there. */
+  abstract isSchemaMissing(error: unknown): boolean;
+
+  /** Whether the connection broke while it was asked: nobody knows whether the statement was executed. */
+  abstract isDisconnect(error: unknown): boolean;
+
+  /** Whether the statement was rolled back in favour of another one and may be sent again. */
+  protected abstract isTransient(error: unknown): boolean;
+
+  protected abstract execute<R>(
+    sql: string,
+    parameters: readonly Parameter[],
+    care?: Care,
+  ): Promise<Result<R>>;
+
+  /**
+   * Runs one statement, again for a while when it was the victim of others. `?` stands for a parameter.
+   *
+   * @throws CalledOffError when it was not wanted any more.
+   * @throws the client library's error.
+   */
+  async run<R>(sql: string, parameters: readonly Parameter[], care?: Care): Promise<Result<R>> {
+    const giveUpAt = performance.now() + RETRY_FOR_MS;
+    for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, 64)) {
+      try {
+        return await this.execute<R>(sql, parameters, care);
+      } catch (error) {
+        if (!this.isTransient(error) || performance.now() > giveUpAt) throw error;
+        await sleep(pauseMs * Math.random());
+        if (care?.wanted() === false) throw error;
+      }
+    }
+  }
+}
+
+/** @throws Error when there is no answer within `ms` milliseconds. */
+export function answered<T>(reply: Promise<T>, ms: number): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`No answer within ${ms} ms`)), ms);
+    reply.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+/** `code` (or another property) of an error of a client library, which promises nothing about its class. */
+export function property(error: unknown, name: string): unknown {
+  return typeof error === 'object' && error !== null ? Reflect.get(error, name) : undefined;
+}
