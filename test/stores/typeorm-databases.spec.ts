@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import libsql from 'libsql';
 import type { DataSource, DataSourceOptions } from 'typeorm';
@@ -380,20 +381,11 @@ describe('MySQL and MariaDB', () => {
 
   it('settings of the application’s queries do not reach the store’s', async () => {
     const { options } = await migrated(MARIADB);
-    const extra = {
-      typeCast: () => 'mine',
-      rowsAsArray: true,
-      nestTables: true,
-      bigNumberStrings: false,
-      decimalNumbers: true,
-    };
-    // TypeORM itself reads rows while it connects.
+    const extra = { rowsAsArray: true, nestTables: true, bigNumberStrings: false, dateStrings: true };
+    // Set once TypeORM, which reads rows while it connects, is done.
     const dataSource = kept(await open(options));
-    Object.assign(
-      (dataSource.driver as unknown as { pool: { config: { connectionConfig: object } } }).pool.config
-        .connectionConfig,
-      extra,
-    );
+    const { pool } = dataSource.driver as unknown as { pool: EventEmitter };
+    pool.on('acquire', ({ config }: { config: object }) => Object.assign(config, extra));
     await expectToWork(typeOrmStore({ dataSource }));
   });
 });
