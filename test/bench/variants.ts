@@ -1,0 +1,52 @@
+/** What is measured. Each is an app in a process of its own, with the same handler. */
+export interface Variant {
+  readonly name: string;
+  readonly label: string;
+  /** What it is compared with, besides the bare handler: the same storage by hand. */
+  readonly floor?: string;
+  readonly needs: readonly ('redis' | 'postgres')[];
+  /** Where replays are asked for, if not where the first request went. */
+  readonly replayPath?: string;
+  readonly isBare?: boolean;
+}
+
+export const BARE: Variant = { name: 'bare', label: 'bare handler', needs: [], isBare: true };
+
+export const VARIANTS: readonly Variant[] = [
+  BARE,
+  {
+    name: 'floor-redis-postgres',
+    label: 'floor: Redis lock + PostgreSQL row',
+    needs: ['redis', 'postgres'],
+    replayPath: '/stored',
+  },
+  {
+    name: 'redis-postgres',
+    label: 'redisLock + typeOrmStore (PostgreSQL)',
+    floor: 'floor-redis-postgres',
+    needs: ['redis', 'postgres'],
+  },
+  {
+    name: 'redis-postgres-named',
+    label: 'the same, preparedStatements: true',
+    floor: 'floor-redis-postgres',
+    needs: ['redis', 'postgres'],
+  },
+  { name: 'floor-redis', label: 'floor: Redis only', needs: ['redis'] },
+  { name: 'redis', label: 'redisStore', floor: 'floor-redis', needs: ['redis'] },
+  { name: 'memory', label: 'memoryStore', needs: [] },
+];
+
+/** Where an app finds its servers. */
+export interface Servers {
+  readonly redisUrl: string;
+  readonly postgresUrl: string;
+}
+
+/** Rows of the floor, in the database of the app. */
+export const FLOOR_TABLE = `CREATE TABLE payment_answer (
+  key text PRIMARY KEY,
+  status integer,
+  body text,
+  created_at timestamptz NOT NULL DEFAULT now()
+)`;
