@@ -13,7 +13,8 @@ export const MAX_KEY_LENGTH = 255;
 export function keyFromHeader(value: string | string[] | undefined): string | undefined {
   if (value === undefined) return undefined;
   if (Array.isArray(value)) throw invalid('it was sent more than once');
-  const text = decodeUtf8(value.trim());
+  // Not trim(): bytes of UTF-8 that are blanks in Latin-1 belong to the key.
+  const text = decodeUtf8(value.replaceAll(/^[ \t]+|[ \t]+$/g, ''));
   const key = text.startsWith('"') ? unquote(text) : text;
   // Node joins repeated lines with a comma, so a bare comma is a list or a repeated header.
   if (!text.startsWith('"') && text.includes(',')) throw invalid('a list, or sent more than once');
@@ -32,8 +33,11 @@ export function checkKey(key: string): string {
   return key;
 }
 
+/** Parameters (`"abc";v=1`) mean nothing here, but what is no parameter is a list, or not well-formed. */
+const QUOTED = /^"((?:[^"\\]|\\["\\])*)"(?: *; *[a-z*][\w.*-]*(?:=(?:"(?:[^"\\]|\\["\\])*"|[^" ,;]+))?)*$/s;
+
 function unquote(text: string): string {
-  const match = /^"((?:[^"\\]|\\["\\])*)"(?:\s*;.*)?$/s.exec(text);
+  const match = QUOTED.exec(text);
   if (!match) throw invalid('a quoted key must be one string in double quotes');
   return match[1]!.replaceAll(/\\(["\\])/g, '$1');
 }
