@@ -1,6 +1,13 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { finished } from 'node:stream';
 import type { StoredResponse } from '../stores/result-store.js';
-import { type CaptureObserver, hasNoBody, type HttpExchange, REPLAYED_HEADER } from './http-exchange.js';
+import {
+  type CaptureObserver,
+  hasNoBody,
+  type HttpExchange,
+  muted,
+  REPLAYED_HEADER,
+} from './http-exchange.js';
 
 type Callback = (error?: Error | null) => void;
 
@@ -22,38 +29,24 @@ export class ExpressExchange implements HttpExchange {
     new HeldResponse(this.response, maxBytes, observer).hold();
   }
 
-  replay(stored: StoredResponse): void {
-    const { response } = this;
-    response.setHeader(REPLAYED_HEADER, 'true');
-    applyAnswer(response, stored);
-    response.end(stored.body);
-    Object.assign(response, MUTED);
+  replay(stored: StoredResponse): Promise<void> {
+    this.response.setHeader(REPLAYED_HEADER, 'true');
+    return sendStored(this.response, stored);
   }
 }
 
-/** Nest still replies once a replay is out; these keep it from writing to a response that has ended. */
-const MUTED = Object.fromEntries(
-  [
-    'status',
-    'send',
-    'json',
-    'redirect',
-    'render',
-    'type',
-    'set',
-    'header',
-    'setHeader',
-    'removeHeader',
-    'writeHead',
-    'write',
-    'end',
-  ].map((method) => [
-    method,
-    function (this: unknown) {
-      return this;
-    },
-  ]),
-);
+/** Nest still replies once a stored answer is out; these keep it from writing to a response that has ended. */
+const SENDING = muted('status', 'send', 'json', 'redirect', 'render', 'write', 'end');
+const HEADERS = muted('type', 'set', 'header', 'setHeader', 'removeHeader', 'writeHead');
+
+/** Resolves when its headers are out: a layer that compresses may need a while, and sets some of them. */
+async function sendStored(response: ServerResponse, stored: StoredResponse): Promise<void> {
+  applyAnswer(response, stored);
+  response.end(stored.body);
+  Object.assign(response, SENDING);
+  if (!response.headersSent) await new Promise<void>((resolve) => finished(response, () => resolve()));
+  Object.assign(response, HEADERS);
+}
 
 function applyAnswer(response: ServerResponse, { status, headers, body }: StoredResponse): void {
   response.statusCode = status ?? 200;
@@ -156,9 +149,7 @@ class HeldResponse {
       for (const name of response.getHeaderNames()) {
         if (name.startsWith('content-')) response.removeHeader(name);
       }
-      applyAnswer(response, substitute);
-      response.end(substitute.body);
-      Object.assign(response, MUTED);
+      void sendStored(response, substitute);
     } else if (this.ended) {
       response.end(Buffer.concat(this.chunks), () => this.endCallbacks.forEach((callback) => callback()));
     } else {

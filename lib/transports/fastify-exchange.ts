@@ -1,7 +1,13 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import { Readable } from 'node:stream';
+import { finished, Readable } from 'node:stream';
 import type { StoredResponse } from '../stores/result-store.js';
-import { type CaptureObserver, hasNoBody, type HttpExchange, REPLAYED_HEADER } from './http-exchange.js';
+import {
+  type CaptureObserver,
+  hasNoBody,
+  type HttpExchange,
+  muted,
+  REPLAYED_HEADER,
+} from './http-exchange.js';
 
 /** What we use of Fastify's reply. */
 export interface FastifyReplyLike {
@@ -27,15 +33,20 @@ interface Capture {
   readonly observer: CaptureObserver;
 }
 
+/** Instances that have the hook. */
+const installed = new WeakSet<FastifyLike>();
+
 /** Replies whose answer is to be held back. */
 const captures = new WeakMap<FastifyReplyLike, Capture>();
 
-/** Fastify, at its wire: one `onSend` hook, which lies before those of the routes (compression). */
+/** Fastify, at its wire: one `onSend` hook, which lies before those that compress. */
 export class FastifyExchange implements HttpExchange {
   constructor(private readonly reply: FastifyReplyLike) {}
 
-  /** To be called before the routes are registered. */
+  /** To be called as early as possible, and before the routes are registered: hooks run in their order. */
   static install(fastify: FastifyLike): void {
+    if (installed.has(fastify)) return;
+    installed.add(fastify);
     fastify.addHook('onSend', async (_request, reply, payload) => {
       const capture = captures.get(reply);
       if (!capture) return payload;
@@ -50,29 +61,29 @@ export class FastifyExchange implements HttpExchange {
 
   capture(maxBytes: number, observer: CaptureObserver): void {
     captures.set(this.reply, { maxBytes, observer });
-    this.reply.raw.once('close', () => {
-      if (captures.delete(this.reply)) observer.cut();
+    const { raw } = this.reply;
+    raw.once('close', () => {
+      if (!captures.has(this.reply)) return;
+      // Written past the hooks (`reply.raw`): there is nothing to come. After a mere disconnect there is.
+      if (raw.writableFinished) void observer.answered({ status: raw.statusCode, headers: {}, body: null });
+      else observer.cut();
     });
   }
 
-  replay(stored: StoredResponse): void {
-    this.reply.header(REPLAYED_HEADER, 'true');
-    this.reply.send(applyAnswer(this.reply, stored));
-    Object.assign(this.reply, MUTED);
+  async replay(stored: StoredResponse): Promise<void> {
+    const { reply } = this;
+    reply.header(REPLAYED_HEADER, 'true');
+    reply.send(applyAnswer(reply, stored));
+    Object.assign(reply, SENDING);
+    // Hooks that follow ours (compression) set headers yet.
+    await new Promise<void>((resolve) => finished(reply.raw, () => resolve()));
+    Object.assign(reply, HEADERS);
   }
 }
 
 /** Nest still replies once a replay is out; these keep it from sending a second time. */
-const MUTED = Object.fromEntries(
-  ['send', 'code', 'status', 'header', 'headers', 'type', 'redirect', 'view', 'removeHeader'].map(
-    (method) => [
-      method,
-      function (this: unknown) {
-        return this;
-      },
-    ],
-  ),
-);
+const SENDING = muted('send', 'redirect', 'view');
+const HEADERS = muted('code', 'status', 'header', 'headers', 'type', 'removeHeader');
 
 /** @returns the payload to send. */
 function applyAnswer(reply: FastifyReplyLike, { status, headers, body }: StoredResponse): Buffer | undefined {

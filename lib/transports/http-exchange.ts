@@ -27,8 +27,8 @@ export interface HttpExchange {
   setHeader(name: string, value: string): void;
   /** Holds back what is written from now on, up to `maxBytes`. */
   capture(maxBytes: number, observer: CaptureObserver): void;
-  /** Sends a stored answer; whatever Nest or an interceptor writes later is ignored. */
-  replay(response: StoredResponse): void;
+  /** Sends a stored answer. Once it resolves, whatever Nest or an interceptor writes is ignored. */
+  replay(response: StoredResponse): Promise<void>;
 }
 
 export const REPLAYED_HEADER = 'Idempotent-Replayed';
@@ -71,4 +71,12 @@ export function httpCall(request: any, scope: string): IdempotentCall {
 /** Statuses whose answer has no body. */
 export function hasNoBody(status: number): boolean {
   return status === 204 || status === 205 || status === 304;
+}
+
+/** Methods that do nothing, for a response that has been sent. */
+export function muted(...methods: string[]): Record<string, () => unknown> {
+  const method = function (this: unknown) {
+    return this;
+  };
+  return Object.fromEntries(methods.map((name) => [name, method]));
 }

@@ -31,11 +31,14 @@ export class HttpFace implements OnModuleInit {
   constructor(
     @Inject(HttpAdapterHost) private readonly host: HttpAdapterHost,
     @Inject(IdempotencyEngine) private readonly engine: IdempotencyEngine,
-  ) {}
+  ) {
+    // Here already, if the app has its adapter by now: before the hooks that `main.ts` adds.
+    this.installHook();
+  }
 
   onModuleInit(): void {
-    // Absent in an app without HTTP. Routes are registered after this, so the hook is in force for all of them.
-    if (this.isFastify) FastifyExchange.install(this.host.httpAdapter.getInstance<FastifyLike>());
+    // Routes are registered after this, so the hook is in force for all of them.
+    this.installHook();
   }
 
   /** @throws IdempotencyError when the call is refused; the headers of the refusal are then set already. */
@@ -75,7 +78,7 @@ export class HttpFace implements OnModuleInit {
       );
     }
     if (begun.response.status !== null) {
-      exchange.replay(begun.response);
+      await exchange.replay(begun.response);
       // A value for interceptors further out; what becomes of it is not sent.
       return of(undefined);
     }
@@ -103,6 +106,11 @@ export class HttpFace implements OnModuleInit {
     return frames.run(frame, () => next.handle());
   }
 
+  private installHook(): void {
+    if (this.isFastify) FastifyExchange.install(this.host.httpAdapter.getInstance<FastifyLike>());
+  }
+
+  /** False also in an app without HTTP. */
   private get isFastify(): boolean {
     return this.host.httpAdapter?.getType() === 'fastify';
   }

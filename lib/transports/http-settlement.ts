@@ -113,7 +113,12 @@ export class RenderedReplay implements CaptureObserver {
 }
 
 function wireResponse({ status, headers, body }: CapturedAnswer, route: IdempotentRoute): StoredResponse {
-  return body ? { status, headers: route.selectHeaders(headers), body } : NOT_REPLAYABLE;
+  if (!body) return NOT_REPLAYABLE;
+  // There already: the handler has encoded the bytes itself. What compresses on the way comes after us.
+  const encoding = headers['content-encoding'];
+  const selected = route.selectHeaders(headers);
+  if (encoding !== undefined) selected['content-encoding'] = encoding;
+  return { status, headers: selected, body };
 }
 
 /**
