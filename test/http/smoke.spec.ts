@@ -6,12 +6,33 @@ import { PLATFORMS, startApp } from '../support/http-app.js';
 let ran = 0;
 @Controller()
 class C {
-  @Post('json') @Idempotent() json(@Body() body: any, @IdempotencyCtx() ctx: IdempotencyContext) { ran++; return { id: ran, body, attempt: ctx.attempt, key: ctx.key }; }
-  @Post('file') @Idempotent() file() { ran++; return new StreamableFile(Readable.from([Buffer.alloc(70000, 1), Buffer.alloc(70000, 2)]), { type: 'application/x-test' }); }
-  @Post('res') @Idempotent() res(@Res() res: any) { ran++; res.status(202).header('location', '/x').send('hello ' + ran); }
-  @Post('none') @HttpCode(204) @Idempotent() none() { ran++; }
-  @Post('redirect') @Redirect('/there', 303) @Idempotent() redirect() { ran++; }
-  @Post('buffer') @Idempotent() buffer() { ran++; return Buffer.from([1, 2, 3, 0, 255]); }
+  @Post('json') @Idempotent() json(@Body() body: any, @IdempotencyCtx() ctx: IdempotencyContext) {
+    ran++;
+    return { id: ran, body, attempt: ctx.attempt, key: ctx.key };
+  }
+  @Post('file') @Idempotent() file() {
+    ran++;
+    return new StreamableFile(Readable.from([Buffer.alloc(70000, 1), Buffer.alloc(70000, 2)]), {
+      type: 'application/x-test',
+    });
+  }
+  @Post('res') @Idempotent() res(@Res() res: any) {
+    ran++;
+    res
+      .status(202)
+      .header('location', '/x')
+      .send('hello ' + ran);
+  }
+  @Post('none') @HttpCode(204) @Idempotent() none() {
+    ran++;
+  }
+  @Post('redirect') @Redirect('/there', 303) @Idempotent() redirect() {
+    ran++;
+  }
+  @Post('buffer') @Idempotent() buffer() {
+    ran++;
+    return Buffer.from([1, 2, 3, 0, 255]);
+  }
 }
 
 describe.each(PLATFORMS)('%s', (platform) => {
