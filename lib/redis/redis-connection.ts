@@ -118,7 +118,8 @@ export class RedisConnection {
     try {
       return await this.run(script, keys, args);
     } catch (error) {
-      const mayYetBeHeld = !wasUnsent && !isAnswer(error) && this.client.status !== 'end';
+      const { status } = this.client;
+      const mayYetBeHeld = !wasUnsent && !isAnswer(error) && status !== 'ready' && status !== 'end';
       if (mayYetBeHeld && this.kept.size < MOST_KEPT) this.kept.set(id, () => this.run(script, keys, args));
       throw error;
     }

@@ -31,7 +31,6 @@ export class WakeUps {
   constructor(private readonly client: RedisClient) {
     client.on('ready', () => this.resume());
     client.on('close', () => this.disconnect());
-    client.on('end', () => this.disconnect());
   }
 
   /** Channels subscribed to at the moment. */
