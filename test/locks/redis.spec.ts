@@ -288,6 +288,7 @@ describe('a Redis of its own', () => {
       await mortal.restart();
       await until(() => client.status === 'ready');
       await client.ping();
+      expect(await client.info('commandstats')).not.toContain('evalsha');
       expect(await client.keys('*')).toEqual([]);
       expect(await lock.acquire(name, 'next', LONG_MS)).toEqual(LOCKED);
     });
@@ -427,6 +428,19 @@ describe('a Redis of its own', () => {
       client.disconnect();
     });
 
+    it('does not outlive a client that is ended while it reconnects', async () => {
+      const { lock, client } = lockBy(server.url, {
+        connectionName: 'reconnecting',
+        retryStrategy: () => 60_000,
+      });
+      await lock.watch(name, () => undefined);
+      expect(await subscribers()).toBe(1);
+      await admin.call('CLIENT', 'KILL', 'ID', String(await client.client('ID')));
+      await until(() => client.status === 'reconnecting');
+      client.disconnect();
+      await until(async () => !String(await admin.client('LIST')).includes('name=reconnecting'));
+    });
+
     it('does not hold up a process that has ended its client while all is broken', async () => {
       await using proxy = await startProxy(server.port);
       const { lock, client } = lockBy(proxy.url(server.url), { retryStrategy: () => 60_000 });
@@ -438,6 +452,21 @@ describe('a Redis of its own', () => {
       proxy.pass();
       await sleep(1_200);
       expect(proxy.connections).toBe(0);
+    });
+  });
+
+  describe('names', () => {
+    it('have keys of bounded length, and however alike they are, locks of their own', async () => {
+      const { lock, client } = lockBy();
+      await client.ping();
+      const long = Array.from({ length: 5_000 }, (_, i) => `${'x'.repeat(1_000)}${i}`);
+      const halves = Array.from({ length: 2_048 }, (_, i) => String.fromCharCode(0xd800 + i));
+      const answers = await Promise.all(
+        [...long, ...halves].map((each) => lock.acquire(each, 'mine', LONG_MS)),
+      );
+      expect(answers.filter(({ acquired }) => !acquired)).toEqual([]);
+      expect((await admin.keys('*')).every((key) => key.length < 250)).toBe(true);
+      await admin.flushall();
     });
   });
 

@@ -337,6 +337,26 @@ describe('a Redis of its own', () => {
     });
   });
 
+  it('a later attempt keeps the time the row was made', async () => {
+    const { store } = storeBy();
+    const first = request();
+    await store.claim(first);
+    const { createdAt } = await found(store, first.id);
+    await store.release(first.id, first.token, 'keep', RETENTION_MS);
+    await sleep(5);
+    await store.claim(retryOf(first));
+    expect(await found(store, first.id)).toMatchObject({ attempt: 2, createdAt });
+  });
+
+  it('stores a part of a larger array of bytes', async () => {
+    const { store } = storeBy();
+    const claim = request();
+    await store.claim(claim);
+    const body = Uint8Array.from([1, 2, 3, 4, 5]).subarray(1, 4);
+    await store.complete(claim.id, claim.token, { ...RESPONSE, body }, RETENTION_MS);
+    expect((await found(store, claim.id)).response?.body).toEqual(Buffer.from([2, 3, 4]));
+  });
+
   it('wakes who waits for a row that becomes uncertain', async () => {
     const { store } = storeBy();
     const claim = request();

@@ -215,6 +215,7 @@ export function describeLockDriver(driverName: string, create: () => Promise<Loc
           const before = await watching(second);
           before.stop();
           const after = await watching(second);
+          before.stop();
           await acquired(driver, 'mine');
           await driver.release(name, 'mine');
           expect(await woken(after, 1)).toBe(true);
