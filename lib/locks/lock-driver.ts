@@ -48,6 +48,14 @@ export abstract class LockDriver {
    * a waiter looks again at an interval anyway.
    */
   watch?(name: string, wake: () => void, token: string): Promise<() => void>;
+
+  /**
+   * Removes at most `limit` left-overs of locks nobody holds, where the backend does not do it by itself.
+   * Called at intervals.
+   *
+   * @returns how many; `limit` says that there may be more.
+   */
+  sweep?(limit: number): Promise<number>;
 }
 
 export interface LockRef {

@@ -43,10 +43,13 @@ export class IdempotencySweeper implements OnApplicationBootstrap, OnModuleDestr
   }
 
   private async sweep(rows: number): Promise<void> {
-    try {
-      while (!this.stopped && (await this.store.sweep(rows)) === rows);
-    } catch (error) {
-      this.logger.warn(`Sweep failed, it is tried again at its next time: ${String(error)}`);
+    // One that cannot be swept does not keep the other from being.
+    for (const swept of [this.store, this.options.lock]) {
+      try {
+        while (!this.stopped && (await swept?.sweep?.(rows)) === rows);
+      } catch (error) {
+        this.logger.warn(`Sweep failed, it is tried again at its next time: ${String(error)}`);
+      }
     }
   }
 }

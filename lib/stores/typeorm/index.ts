@@ -1,4 +1,9 @@
 export { TypeOrmStore, type TypeOrmStoreOptions, typeOrmStore } from './typeorm-store.js';
-export { CreateIdempotencyRecord1763770000000, idempotencyMigrations } from './migrations.js';
+export {
+  CreateIdempotencyLock1763770000001,
+  CreateIdempotencyRecord1763770000000,
+  idempotencyMigrations,
+} from './migrations.js';
+export type { IdempotencyLock } from './lock.table.js';
 export type { IdempotencyRecord } from './record.table.js';
 export { idempotencyEntities } from './schema.js';

@@ -1,26 +1,43 @@
 import type { DataSource, MigrationInterface, QueryRunner } from 'typeorm';
 import { tablePath } from '../../sql/tables.js';
-import { RECORD_TABLE } from './record.table.js';
-import { tableOf } from './table-definition.js';
+import { type IdempotencyLock, LOCK_TABLE } from './lock.table.js';
+import { type IdempotencyRecord, RECORD_TABLE } from './record.table.js';
+import { type TableDefinition, tableOf } from './table-definition.js';
 
-/** Creates `idempotency_record` unless it exists (made by `synchronize`), on every supported database. */
-export class CreateIdempotencyRecord1763770000000 implements MigrationInterface {
-  readonly name = 'CreateIdempotencyRecord1763770000000';
+/** Creates a table unless it exists (made by `synchronize`), on every supported database. */
+abstract class CreateTable<Row> implements MigrationInterface {
+  abstract readonly name: string;
+  protected abstract readonly table: TableDefinition<Row>;
 
   async up(queryRunner: QueryRunner): Promise<void> {
-    await queryRunner.createTable(tableOf(RECORD_TABLE, dataSourceOf(queryRunner)), true);
+    await queryRunner.createTable(tableOf(this.table, dataSourceOf(queryRunner)), true);
   }
 
   async down(queryRunner: QueryRunner): Promise<void> {
-    await queryRunner.dropTable(tablePath(dataSourceOf(queryRunner), RECORD_TABLE), true);
+    await queryRunner.dropTable(tablePath(dataSourceOf(queryRunner), this.table), true);
   }
+}
+
+/** Creates `idempotency_record`. */
+export class CreateIdempotencyRecord1763770000000 extends CreateTable<IdempotencyRecord> {
+  readonly name = 'CreateIdempotencyRecord1763770000000';
+  protected readonly table = RECORD_TABLE;
+}
+
+/** Creates `idempotency_lock`. */
+export class CreateIdempotencyLock1763770000001 extends CreateTable<IdempotencyLock> {
+  readonly name = 'CreateIdempotencyLock1763770000001';
+  protected readonly table = LOCK_TABLE;
 }
 
 /**
  * For `migrations` of the DataSource, in any order with the application's own. One list for all databases:
  * a migration looks at the type of the DataSource it runs on.
  */
-export const idempotencyMigrations = [CreateIdempotencyRecord1763770000000];
+export const idempotencyMigrations = [
+  CreateIdempotencyRecord1763770000000,
+  CreateIdempotencyLock1763770000001,
+];
 
 /** TypeORM 0.3 called it `connection`. */
 function dataSourceOf(queryRunner: QueryRunner): DataSource {

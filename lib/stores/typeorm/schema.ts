@@ -1,4 +1,5 @@
 import type { EntitySchema } from 'typeorm';
+import { LOCK_TABLE } from './lock.table.js';
 import { RECORD_TABLE } from './record.table.js';
 import { entityOf } from './table-definition.js';
 
@@ -10,5 +11,5 @@ import { entityOf } from './table-definition.js';
  * @throws Error when the type is not supported.
  */
 export function idempotencyEntities(type: string): EntitySchema[] {
-  return [entityOf(RECORD_TABLE, type)];
+  return [entityOf(RECORD_TABLE, type), entityOf(LOCK_TABLE, type)];
 }
