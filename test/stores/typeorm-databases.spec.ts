@@ -220,6 +220,23 @@ describe.each([POSTGRES, MARIADB, MYSQL])('$name', (flavour) => {
     expect(await store.complete(request.id, request.token, RESPONSE, LONG)).toBe(true);
   });
 
+  it('G10 a claim sent again while another one takes the orphan over is not a second owner', async () => {
+    const { dataSource, store } = await migrated(flavour);
+    const request = newRequest({ leaseMs: 50, takeOrphan: true });
+    await store.claim(request);
+    await sleep(80);
+    let again: Promise<unknown> | undefined;
+    await dataSource.transaction(async (manager) => {
+      await manager.query(
+        `UPDATE idempotency_record SET token = 'other', attempt = 2, lease_until = lease_until + 60000
+         WHERE id = '${request.id}'`,
+      );
+      again = store.claim(request);
+      await sleep(150);
+    });
+    expect(await again).toMatchObject({ claimed: false, record: { token: 'other' } });
+  });
+
   it('G68 nothing is written inside the application’s transaction', async () => {
     const { dataSource, store } = await migrated(flavour);
     const request = newRequest();

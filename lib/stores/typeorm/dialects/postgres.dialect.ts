@@ -19,7 +19,7 @@ export class PostgresDialect extends Dialect {
    * Inserts, or updates the row that is there under its lock if it may be taken; else reads it.
    *
    * The read sees what was there when the statement began, the update what is there now. A row that changed in
-   * between is told as it was, or not at all if it was not there yet.
+   * between is told as it was, or not at all: if it was not there yet, or was the caller's own and is no more.
    */
   async claim(request: ClaimRequest): Promise<Row | undefined> {
     const { rows } = await this.run(
@@ -31,8 +31,9 @@ export class PostgresDialect extends Dialect {
        )
        SELECT ${this.columns} FROM mine
        UNION ALL
-       SELECT ${this.columns} FROM ${this.table} WHERE id = ? AND NOT EXISTS (SELECT 1 FROM mine)`,
-      [...this.insertParameters(request), request.id],
+       SELECT ${this.columns} FROM ${this.table}
+       WHERE id = ? AND NOT EXISTS (SELECT 1 FROM mine) AND NOT (${IS_RUNNING} AND COALESCE(token = ?, FALSE))`,
+      [...this.insertParameters(request), request.id, request.token],
     );
     return rows[0];
   }
