@@ -1,6 +1,7 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { finished } from 'node:stream';
 import type { StoredResponse } from '../stores/result-store.js';
+import { hideClose } from './hidden-close.js';
 import {
   type CaptureObserver,
   hasNoBody,
@@ -68,6 +69,7 @@ class HeldResponse {
   private state: 'collecting' | 'settling' | 'passing' = 'collecting';
   private ended = false;
   private readonly endCallbacks: Callback[] = [];
+  private revealClose: () => void = () => undefined;
   private readonly original = new Map<(typeof HELD)[number], unknown>();
 
   constructor(
@@ -87,7 +89,7 @@ class HeldResponse {
       // Headers wanted early: somebody streams, and the client is not to wait for the end.
       flushHeaders: () => void this.settle(null),
     });
-    response.once('close', () => {
+    this.revealClose = hideClose(response, () => {
       if (!this.ended && this.state === 'collecting') this.observer.cut();
     });
   }
@@ -165,6 +167,7 @@ class HeldResponse {
     const shadows = this.response as { headersSent?: boolean; writableEnded?: boolean };
     delete shadows.headersSent;
     delete shadows.writableEnded;
+    this.revealClose();
   }
 
   private looksSent(property: 'headersSent' | 'writableEnded'): void {

@@ -1,6 +1,7 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { finished, Readable } from 'node:stream';
 import type { StoredResponse } from '../stores/result-store.js';
+import { hideClose } from './hidden-close.js';
 import {
   type CaptureObserver,
   hasNoBody,
@@ -31,6 +32,7 @@ export interface FastifyLike {
 interface Capture {
   readonly maxBytes: number;
   readonly observer: CaptureObserver;
+  readonly revealClose: () => void;
 }
 
 /** Instances that have the hook. */
@@ -60,14 +62,17 @@ export class FastifyExchange implements HttpExchange {
   }
 
   capture(maxBytes: number, observer: CaptureObserver): void {
-    captures.set(this.reply, { maxBytes, observer });
-    const { raw } = this.reply;
-    raw.once('close', () => {
-      if (!captures.has(this.reply)) return;
+    const { reply } = this;
+    const { raw } = reply;
+    const revealClose = hideClose(raw, () => {
+      if (!captures.has(reply)) return;
+      if (!raw.writableFinished) return observer.cut();
       // Written past the hooks (`reply.raw`): there is nothing to come. After a mere disconnect there is.
-      if (raw.writableFinished) void observer.answered({ status: raw.statusCode, headers: {}, body: null });
-      else observer.cut();
+      captures.delete(reply);
+      revealClose();
+      void observer.answered({ status: raw.statusCode, headers: {}, body: null });
     });
+    captures.set(reply, { maxBytes, observer, revealClose });
   }
 
   async replay(stored: StoredResponse): Promise<void> {
@@ -96,7 +101,7 @@ function applyAnswer(reply: FastifyReplyLike, { status, headers, body }: StoredR
 async function hold(
   reply: FastifyReplyLike,
   payload: unknown,
-  { maxBytes, observer }: Capture,
+  { maxBytes, observer, revealClose }: Capture,
 ): Promise<unknown> {
   const collected = isStream(payload)
     ? await collect(payload, maxBytes)
@@ -107,6 +112,7 @@ async function hold(
     headers: reply.getHeaders(),
     body: body && body.length <= maxBytes ? body : null,
   });
+  revealClose();
   if (!substitute) return rest;
   for (const name of Object.keys(reply.getHeaders())) {
     if (name.startsWith('content-')) reply.removeHeader(name);
