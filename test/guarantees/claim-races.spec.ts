@@ -61,8 +61,8 @@ describe.each(STACKS)('$name', ({ create, lock: lockName }) => {
 
   it('G05 who comes to the claim after the winner has finished replays', async () => {
     const gate = new Gate();
-    const lock = other.lock && wrapped(other.lock, { acquire: (next) => gate.wait().then(next) });
-    const node = loser(other.lock ? {} : { claim: (next) => gate.wait().then(next) }, lock);
+    const lock = other.lock && wrapped(other.lock, { acquire: (next) => gate.before(next) });
+    const node = loser(other.lock ? {} : { claim: (next) => gate.before(next) }, lock);
     const late = node.run({ key }, () => 'paid again');
     await gate.reached;
     expect((await winner().run({ key }, () => 'paid')).value).toBe('paid');
@@ -74,8 +74,8 @@ describe.each(STACKS)('$name', ({ create, lock: lockName }) => {
     it('G05 who finds the lock taken and the record finished replays', async () => {
       const paying = new Gate();
       const looking = new Gate();
-      const node = loser({ find: (next) => looking.wait().then(next) }, stack.lock);
-      const first = winner().run({ key }, () => paying.wait().then(() => 'paid'));
+      const node = loser({ find: (next) => looking.before(next) }, stack.lock);
+      const first = winner().run({ key }, () => paying.before(() => 'paid'));
       await paying.reached;
       const late = node.run({ key }, () => 'paid again');
       await looking.reached;
