@@ -114,7 +114,8 @@ export class MemoryStore extends ResultStore {
   async sweep(limit: number): Promise<number> {
     const now = this.clock.wall();
     let removed = 0;
-    for (let looked = 0; looked < this.rows.size + removed && removed < limit; looked++) {
+    // One look more than there are rows: starting over at the end takes one.
+    for (let looked = 0; looked <= this.rows.size + removed && removed < limit; looked++) {
       const { done, value } = this.sweepCursor.next();
       if (done) this.sweepCursor = this.rows.entries();
       else if (this.isExpired(value[1], now) && this.rows.delete(value[0])) removed++;
