@@ -439,7 +439,7 @@ export function describeStore(name: string, create: () => Promise<StoreUnderTest
     });
 
     describe('markUncertain', () => {
-      it('is never claimed afterwards, never renewed, released or swept', async () => {
+      it('is never claimed afterwards, never renewed, completed, released or swept', async () => {
         const request = newRequest({ leaseMs: SHORT });
         await claimed(request);
         expect(await store.markUncertain(request.id, request.token)).toBe(true);
@@ -456,6 +456,7 @@ export function describeStore(name: string, create: () => Promise<StoreUnderTest
         expect(await refused(retryOf(request, { fingerprint: hash('other') }))).toMatchObject(expected);
         expect(await store.release(request.id, request.token, 'forget', LONG)).toBe(false);
         expect(await store.renew([request], LONG)).toEqual([false]);
+        expect(await store.complete(request.id, request.token, RESPONSE, LONG)).toBe(false);
         // Not even by its own claim sent again.
         await store.claim(request);
         expect(await found(store, request.id)).toMatchObject(expected);
