@@ -462,7 +462,7 @@ describe('a Redis of its own', () => {
       const long = Array.from({ length: 5_000 }, (_, i) => `${'x'.repeat(1_000)}${i}`);
       const halves = Array.from({ length: 2_048 }, (_, i) => String.fromCharCode(0xd800 + i));
       const answers = await Promise.all(
-        [...long, ...halves].map((each) => lock.acquire(each, 'mine', LONG_MS)),
+        [...long, ...halves].map((each, i) => lock.acquire(each, `holder ${i}`, LONG_MS)),
       );
       expect(answers.filter(({ acquired }) => !acquired)).toEqual([]);
       expect((await admin.keys('*')).every((key) => key.length < 250)).toBe(true);
