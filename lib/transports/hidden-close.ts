@@ -8,7 +8,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
  * @returns lets everybody know what was kept from them.
  */
 export function hideClose(response: ServerResponse, closed: () => void): () => void {
-  const { emit, req } = response;
+  const { req } = response;
+  const emit = Reflect.get(response, 'emit') as (event: string, ...rest: unknown[]) => boolean;
   let isHidden = true;
   let missed = false;
   let isDestroyed = response.destroyed;
@@ -21,13 +22,19 @@ export function hideClose(response: ServerResponse, closed: () => void): () => v
   Object.defineProperties(response, {
     closed: { configurable: true, get: () => false },
     // Node sets it when the connection closes.
-    destroyed: { configurable: true, get: () => false, set: (value: boolean) => (isDestroyed = value) },
+    destroyed: {
+      configurable: true,
+      get: () => false,
+      set: (value: boolean) => {
+        isDestroyed = value;
+      },
+    },
     req: { configurable: true, writable: true, value: withoutClose(req) },
   });
   return () => {
     if (!isHidden) return;
     isHidden = false;
-    response.emit = emit;
+    response.emit = emit as typeof response.emit;
     delete (response as { closed?: boolean }).closed;
     Object.defineProperty(response, 'destroyed', {
       configurable: true,

@@ -73,6 +73,11 @@ export class HttpSettlement implements CaptureObserver {
   }
 
   private async settleLate(outcome: Outcome): Promise<void> {
+    if ('error' in outcome && isTooLateToAnswer(outcome.error)) {
+      // The work is done: all it failed at is to answer by hand after somebody else had.
+      await this.ownership.complete(NOT_REPLAYABLE);
+      return;
+    }
     const decision = 'error' in outcome ? this.route.decide(outcome.error, this.call, this.report) : 'replay';
     if (decision === 'replay') await this.ownership.complete(late(outcome, this.maxBytes));
     else if (decision === 'uncertain') await this.ownership.markUncertain();
@@ -129,6 +134,10 @@ function late(outcome: Outcome | undefined, maxBytes: number): StoredResponse {
   if (!outcome) return NOT_REPLAYABLE;
   const isKept = 'error' in outcome || (outcome.value !== undefined && isPlainData(outcome.value));
   return isKept ? encodeOutcome(outcome, maxBytes) : NOT_REPLAYABLE;
+}
+
+function isTooLateToAnswer(error: unknown): boolean {
+  return (Object(error) as { code?: unknown }).code === 'ERR_HTTP_HEADERS_SENT';
 }
 
 function successorsAnswer({ seen }: Settlement & { recorded: false }): StoredResponse {
