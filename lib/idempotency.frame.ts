@@ -30,10 +30,17 @@ export class CallFrame {
     else this.listeners.push(listener);
   }
 
+  /** Whether a call of the target is this one: its first, or another try of an interceptor (`retry`) after it failed. */
+  get isOpen(): boolean {
+    return !this.began || (this.outcome !== undefined && 'error' in this.outcome);
+  }
+
   /** Runs the body and watches its end. */
   enter(body: () => unknown): unknown {
     this.began = true;
+    this.outcome = undefined;
     if (this.stored) {
+      this.outcome = this.stored;
       if ('error' in this.stored) throw this.stored.error;
       return this.stored.value;
     }

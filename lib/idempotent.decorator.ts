@@ -84,7 +84,7 @@ function tracked(original: (...args: unknown[]) => unknown, metadata: Idempotent
   function method(this: object, ...args: unknown[]): unknown {
     const frame = frames.getStore();
     const body = () => original.apply(this, args);
-    if (frame?.target === method && !frame.began) return frame.enter(body);
+    if (frame?.target === method && frame.isOpen) return frame.enter(body);
     return callManaged(this, method, args, body);
   }
   // Nest and other decorators read name, length and metadata from the function they find.
