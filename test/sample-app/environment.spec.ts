@@ -1,0 +1,122 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+import { readEnvironment } from '../../sample-app/config/environment.reader.js';
+import { launch, sqliteUrl } from './sample-app.js';
+
+/** Every variable with the values the app refuses, and what it says. */
+const REFUSED: Record<string, [value: string, message: string][]> = {
+  PORT: [
+    ['abc', 'PORT is "abc"; it must be a whole number from 0 to 65535'],
+    ['65536', 'PORT is 65536; it must be a whole number from 0 to 65535'],
+    ['-1', 'PORT is "-1"; it must be'],
+  ],
+  HTTP: [['koa', 'HTTP is "koa"; it must be express or fastify']],
+  LOCK: [
+    ['mutex', 'LOCK is "mutex"; it must be none, memory or redis'],
+    ...['redlock', 'zookeeper', 'sql', 'sql-quorum'].map((lock): [string, string] => [
+      lock,
+      `LOCK is "${lock}"; that is not available in this version; it must be none, memory or redis`,
+    ]),
+  ],
+  STORE: [
+    ['SQL', 'STORE is "SQL"; it must be sql, redis or memory'],
+    ['sharded', 'STORE is "sharded"; that is not available in this version; it must be sql, redis or memory'],
+  ],
+  DATABASE_URL: [
+    ['oracle://db/shop', 'DATABASE_URL is "oracle://db/shop"; it must be postgres://'],
+    ['postgres://db', 'DATABASE_URL is "postgres://db"; it must be postgres://'],
+    ['sqlite:', 'DATABASE_URL is "sqlite:"; it must be'],
+    ['mysql://a/x,mysql://b/x', 'shards and quorums of several databases are not available in this version'],
+  ],
+  REDIS_URL: [
+    ['localhost:6379', 'REDIS_URL is "localhost:6379"; it must be redis://HOST:PORT'],
+    ['redis://a,redis://b', 'locks over several Redis servers are not available in this version'],
+  ],
+  ZOOKEEPER_URL: [
+    [
+      'zk:2181',
+      'ZOOKEEPER_URL is "zk:2181"; it is for LOCK=zookeeper, which is not available in this version',
+    ],
+  ],
+  AMQP_URL: [
+    [
+      'amqp://mq',
+      'AMQP_URL is "amqp://mq"; it is for a message broker between the services, which is not available',
+    ],
+  ],
+  ROLE: [
+    [
+      'refund',
+      'ROLE is "refund"; that is not available in this version (two processes need a message broker between them)',
+    ],
+    ['payment', 'ROLE is "payment"; that is not available in this version'],
+    ['none', 'ROLE is "none"; it must be all'],
+  ],
+  BANK: [['external', 'BANK is "external"; that is not available in this version; it must be ledger']],
+  BANK_LATENCY_MS: [
+    ['fast', 'BANK_LATENCY_MS is "fast"; it must be a whole number from 0 to 600000 (milliseconds)'],
+  ],
+  LEASE_MS: [['49', 'LEASE_MS is 49; it must be a whole number from 50 to 600000 (milliseconds)']],
+  RETENTION_MS: [['0', 'RETENTION_MS is 0; it must be a whole number from 1 to']],
+  ON_CONFLICT: [['retry', 'ON_CONFLICT is "retry"; it must be reject or wait']],
+};
+
+describe.each(Object.entries(REFUSED))('%s', (name, values) => {
+  it.each(values)('%s is refused', (value, message) => {
+    expect(() => readEnvironment({ [name]: value })).toThrow(message);
+  });
+});
+
+it('starts with nothing given', () => {
+  const environment = readEnvironment({ PORT: ' ', REDIS_URL: '' });
+  expect(environment).toMatchObject({
+    PORT: 3000,
+    HTTP: 'express',
+    LOCK: 'memory',
+    STORE: 'sql',
+    BANK_LATENCY_MS: 50,
+  });
+  expect(environment.DATABASE_URL).toMatch(/^sqlite:\//);
+});
+
+it.each(['LOCK', 'STORE'])('%s=redis needs REDIS_URL', (name) => {
+  expect(() => readEnvironment({ [name]: 'redis' })).toThrow(
+    `REDIS_URL is missing; it must be redis://HOST:PORT, because ${name} is redis`,
+  );
+});
+
+it('names everything that is wrong, each in a line, and no password', () => {
+  const read = () => readEnvironment({ PORT: 'x', LOCK: 'y', DATABASE_URL: 'pg://me:secret@db/shop' });
+  expect(read).toThrow(
+    /\n {2}PORT is "x".*\n {2}LOCK is "y".*\n {2}DATABASE_URL is "pg:\/\/me:\*\*\*@db\/shop"/,
+  );
+  expect(read).not.toThrow('secret');
+});
+
+it('a wrong variable ends the start with code 1 and says what it should be', async () => {
+  await using process = launch({ LOCK: 'zookeeper' });
+  const { code, stderr } = await process.exited;
+  expect(code).toBe(1);
+  expect(stderr).toContain(
+    'LOCK is "zookeeper"; that is not available in this version; it must be none, memory or redis',
+  );
+});
+
+it('a port in use and a database that does not answer end it, too', async () => {
+  const other = createServer().listen(0, '0.0.0.0');
+  await once(other, 'listening');
+  const { port } = other.address() as AddressInfo;
+  await using first = launch({ PORT: String(port), DATABASE_URL: sqliteUrl() });
+  await using second = launch({ DATABASE_URL: 'postgres://me:secret@127.0.0.1:1/shop' });
+  const [inUse, noAnswer] = await Promise.all([first.exited, second.exited]);
+  other.close();
+  expect(inUse).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining(`PORT is ${port}; it must be one nobody uses`),
+  });
+  expect(noAnswer).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('DATABASE_URL is "postgres://me:***@'),
+  });
+  expect(noAnswer.stderr).not.toContain('secret');
+});

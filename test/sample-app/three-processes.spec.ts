@@ -1,0 +1,140 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Answer } from '../support/http-app.js';
+import { sharedPostgres, sharedRedisUrl, startRedis } from '../support/servers.js';
+import { eventually, SampleProcess } from './sample-app.js';
+
+const DUPLICATES = 20;
+
+function isReplay({ headers }: Answer): boolean {
+  return headers.get('idempotent-replayed') === 'true';
+}
+
+/** A machine that is too busy for its backends says so, and did nothing. */
+async function untilServed(send: () => Promise<Answer>): Promise<Answer> {
+  for (;;) {
+    const answer = await send();
+    if (answer.status !== 503) return answer;
+    await sleep(1_000 * Number(answer.headers.get('retry-after')));
+  }
+}
+
+/** The same request until it is answered, as a client does that reads Retry-After. */
+function untilDone(send: () => Promise<Answer>): Promise<Answer> {
+  return eventually(send, ({ status }) => status === 201, 20_000);
+}
+
+describe('three payment services over one Redis and one PostgreSQL', () => {
+  let apps: [SampleProcess, SampleProcess, SampleProcess];
+
+  // At the same time, on an empty database.
+  beforeAll(async () => {
+    const variables = {
+      DATABASE_URL: await sharedPostgres().createDatabase(),
+      LOCK: 'redis',
+      REDIS_URL: sharedRedisUrl(),
+      LEASE_MS: '5000',
+      BANK_LATENCY_MS: '500',
+    };
+    const start = () => SampleProcess.start(variables);
+    apps = await Promise.all([start(), start(), start()]);
+  });
+
+  afterAll(() => Promise.all(apps.map((app) => app.process.stop())));
+
+  it('100 orders, each hit 20 times at once: exactly one payout each, and late duplicates get the same bytes', async () => {
+    const orderIds = Array.from({ length: 100 }, (_, i) => `order-${i}`);
+    await apps[0].pay(...orderIds);
+    const hits = orderIds.flatMap((orderId, order) =>
+      Array.from({ length: DUPLICATES }, (_, i) => ({ orderId, at: (order + i) % 3 })),
+    );
+    const answers = await Promise.all(
+      hits.map(async ({ orderId, at }) => ({
+        orderId,
+        at,
+        answer: await untilServed(() => apps[at]!.refund(orderId, `key-${orderId}`)),
+      })),
+    );
+
+    const firsts = new Map(
+      answers
+        .filter(({ answer }) => answer.status === 201 && !isReplay(answer))
+        .map(({ orderId, at, answer }) => [orderId, { at, answer }]),
+    );
+    expect([...firsts.keys()].toSorted()).toEqual(orderIds.toSorted());
+    // Whoever was not the first was answered with its answer, or sent away while it ran: never did a second one get
+    // as far as the order's own state, which would have refused it.
+    const others = answers.filter(({ orderId, answer }) => {
+      const isFirstsAnswer = answer.status === 201 && answer.text === firsts.get(orderId)!.answer.text;
+      return !isFirstsAnswer && !(answer.status === 409 && answer.json.code === 'in-progress');
+    });
+    expect(others.map(({ answer }) => answer.text)).toEqual([]);
+
+    const claims = await Promise.all(apps.map((app) => app.metric('claims_total')));
+    expect(claims.reduce((sum, count) => sum + count)).toBe(orderIds.length);
+    // The work was really spread, or this has shown nothing.
+    expect(Math.min(...claims)).toBeGreaterThan(0);
+
+    const ledger = await apps[2].ledger();
+    expect(ledger.map(({ orderId }) => orderId).toSorted()).toEqual(orderIds.toSorted());
+    for (const [orderId, { at, answer }] of firsts) {
+      const late = await apps[(at + 1) % 3]!.refund(orderId, `key-${orderId}`);
+      expect([late.status, late.text, isReplay(late)]).toEqual([201, answer.text, true]);
+      expect(late.body.equals(answer.body)).toBe(true);
+    }
+    expect(await apps[1].ledger()).toHaveLength(orderIds.length);
+  });
+
+  it('one is killed while it pays an order out, in the middle of a burst: another finishes, one payout leaves', async () => {
+    const [victim, ...others] = apps;
+    await victim.pay('unlucky');
+    const send = (app: SampleProcess) => app.refund('unlucky', 'key-unlucky');
+    // What becomes of the requests of the process that dies does not matter.
+    void send(victim).catch(() => undefined);
+    const state = () => others[0].get('/orders/unlucky');
+    await eventually(state, ({ json }) => json.status === 'REFUNDING');
+    const burst = Array.from({ length: DUPLICATES }, (_, i) => untilDone(() => send(others[i % 2]!)));
+    await victim.process.kill('SIGKILL');
+    expect(await others[0].ledger('unlucky')).toEqual([]);
+
+    const answers = await Promise.all(burst);
+    expect(new Set(answers.map(({ text }) => text)).size).toBe(1);
+    expect(answers.filter((answer) => !isReplay(answer))).toHaveLength(1);
+    expect(await others[1].ledger('unlucky')).toHaveLength(1);
+    expect((await state()).json.status).toBe('REFUNDED');
+  });
+});
+
+describe('a payment service over results in Redis', () => {
+  it('is killed after the payout, before its answer was recorded: the next attempt finds it and answers without paying', async () => {
+    const redis = await startRedis();
+    const DATABASE_URL = await sharedPostgres().createDatabase();
+    const variables = { DATABASE_URL, LEASE_MS: '3000', BANK_LATENCY_MS: '300' };
+    // The results are in a Redis that stands still at the moment they are to be stored.
+    const store = { STORE: 'redis', LOCK: 'none', REDIS_URL: redis.url };
+    const [victim, other] = await Promise.all([
+      SampleProcess.start({ ...variables, ...store }),
+      SampleProcess.start({ ...variables, ...store }),
+    ]);
+    await victim.pay('order');
+    const send = (app: SampleProcess) => app.refund('order', 'key');
+    void send(victim).catch(() => undefined);
+    await eventually(
+      () => other.get('/orders/order'),
+      ({ json }) => json.status === 'REFUNDING',
+    );
+    await redis.pause();
+    const [payout] = await eventually(
+      () => other.ledger(),
+      (rows) => rows.length > 0,
+    );
+    await victim.process.kill('SIGKILL');
+    await redis.resume();
+
+    const answer = await untilDone(() => send(other));
+    expect(isReplay(answer)).toBe(false);
+    expect(answer.json).toMatchObject({ orderId: 'order', amount: 100, status: 'REFUNDED' });
+    const late = await send(other);
+    expect([late.text, isReplay(late)]).toEqual([answer.text, true]);
+    expect(await other.ledger()).toEqual([payout]);
+  });
+});
