@@ -1,0 +1,35 @@
+import { type DynamicModule, Module } from '@nestjs/common';
+import { getDataSourceToken } from '@nestjs/typeorm';
+import { IdempotencyModule } from 'nestjs-idempotent';
+import { BackendsModule } from './backends/backends.module.js';
+import { idempotencyOptions } from './backends/idempotency.setup.js';
+import { RedisConnection } from './backends/redis.connection.js';
+import { BankModule } from './bank/bank.module.js';
+import { Environment } from './config/environment.js';
+import { EnvironmentModule } from './config/environment.module.js';
+import { DatabaseModule } from './database/database.module.js';
+import { HomeController } from './home/home.controller.js';
+import { OperationsModule } from './operations/operations.module.js';
+import { OrdersModule } from './orders/orders.module.js';
+import { RefundsModule } from './refunds/refunds.module.js';
+
+@Module({
+  imports: [
+    DatabaseModule,
+    IdempotencyModule.forRootAsync({
+      imports: [BackendsModule],
+      inject: [Environment, getDataSourceToken(), RedisConnection],
+      useFactory: idempotencyOptions,
+    }),
+    OrdersModule,
+    BankModule,
+    RefundsModule,
+    OperationsModule,
+  ],
+  controllers: [HomeController],
+})
+export class AppModule {
+  static of(environment: Environment): DynamicModule {
+    return { module: AppModule, imports: [EnvironmentModule.of(environment)] };
+  }
+}

@@ -1,0 +1,84 @@
+import { ValidateBy, ValidateIf, type ValidationArguments } from 'class-validator';
+import type { Environment } from './environment.js';
+
+interface Choice {
+  /** Words a later version will know. */
+  readonly later?: readonly string[];
+  /** Why they are not known yet. */
+  readonly because?: string;
+}
+
+interface Address {
+  /** What it must be. */
+  readonly form: string;
+  /** What a comma-separated list is for, in a later version. */
+  readonly several: string;
+  /** Why it cannot be left out; false when it can. */
+  readonly needed?: (environment: Environment) => string | false;
+}
+
+interface Rule {
+  readonly passes: (value: unknown) => boolean;
+  /** The second half of the message: what is wrong, and what it must be. */
+  readonly fix: (value: unknown, environment: Environment) => string;
+  readonly isNeeded?: (environment: Environment) => boolean;
+}
+
+/** One of some words. */
+export function OneOf(words: readonly string[], { later = [], because }: Choice = {}): PropertyDecorator {
+  const isLater = (value: unknown) => later.includes(value as string);
+  const notYet = `that is not available in this version${because ? ` (${because})` : ''}; `;
+  return rule({
+    passes: (value) => words.includes(value as string),
+    fix: (value) => `${isLater(value) ? notYet : ''}it must be ${listed(words)}`,
+  });
+}
+
+/** A whole number. */
+export function Whole(least: number, most: number, unit?: string): PropertyDecorator {
+  return rule({
+    passes: (value) => Number.isSafeInteger(value) && Number(value) >= least && Number(value) <= most,
+    fix: () => `it must be a whole number from ${least} to ${most}${unit ? ` (${unit})` : ''}`,
+  });
+}
+
+/** Where one backend is. */
+export function AddressLike(pattern: RegExp, { form, several, needed }: Address): PropertyDecorator {
+  return rule({
+    passes: (value) => pattern.test(String(value)),
+    fix: (value, environment) => {
+      const why = value === undefined && needed?.(environment);
+      const notYet = String(value).includes(',') ? `${several} are not available in this version; ` : '';
+      return `${notYet}it must be ${form}${why ? `, because ${why}` : ''}`;
+    },
+    isNeeded: (environment) => Boolean(needed?.(environment)),
+  });
+}
+
+/** Belongs to a later version: it would have no effect, so it is refused. */
+export function NotYet(purpose: string): PropertyDecorator {
+  return rule({
+    passes: () => false,
+    fix: () => `it is for ${purpose}, which is not available in this version; it must be left out`,
+  });
+}
+
+function rule({ passes, fix, isNeeded = () => false }: Rule): PropertyDecorator {
+  const message = ({ property, value, object }: ValidationArguments) =>
+    `${property} is ${shown(value)}; ${fix(value, object as Environment)}`;
+  const decorators = [
+    ValidateIf((environment: Environment, value) => value !== undefined || isNeeded(environment)),
+    ValidateBy({ name: 'rule', validator: { validate: passes } }, { message }),
+  ];
+  return (target, property) => decorators.forEach((decorate) => decorate(target, property));
+}
+
+function listed(words: readonly string[]): string {
+  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`;
+}
+
+/** As it was given, but for a password. */
+export function shown(value: unknown): string {
+  if (value === undefined) return 'missing';
+  return JSON.stringify(value).replaceAll(/(:\/\/[^\s:@/]*):[^\s@/]*@/g, '$1:***@');
+}

@@ -1,0 +1,67 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { AddressLike, NotYet, OneOf, Whole } from './environment.rules.js';
+
+/** What the app is told from outside, with its defaults. Also the injection token. */
+export class Environment {
+  /** 0: any free port. */
+  @Whole(0, 65_535)
+  PORT = 3_000;
+
+  @OneOf(['express', 'fastify'])
+  HTTP: 'express' | 'fastify' = 'express';
+
+  /** The lock in front of the results. None: the results alone decide. */
+  @OneOf(['none', 'memory', 'redis'], { later: ['redlock', 'zookeeper', 'sql', 'sql-quorum'] })
+  LOCK: 'none' | 'memory' | 'redis' = 'memory';
+
+  /** Where results are kept. Memory serves one process and ends with it. */
+  @OneOf(['sql', 'redis', 'memory'], { later: ['sharded'] })
+  STORE: 'sql' | 'redis' | 'memory' = 'sql';
+
+  /** Has orders, refunds, the ledger and, with `STORE=sql`, the results. */
+  @AddressLike(/^(postgres(ql)?|mysql):\/\/[^\s,/]+\/[^\s,]+$|^sqlite:[^,]+$/, {
+    form: 'postgres://USER:PASSWORD@HOST:PORT/DATABASE, mysql://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:FILE',
+    several: 'shards and quorums of several databases',
+  })
+  DATABASE_URL = `sqlite:${join(tmpdir(), 'nestjs-idempotent-sample.sqlite')}`;
+
+  @AddressLike(/^rediss?:\/\/[^\s,]+$/, {
+    form: 'redis://HOST:PORT',
+    several: 'locks over several Redis servers',
+    needed: ({ LOCK, STORE }) =>
+      [LOCK === 'redis' && 'LOCK is redis', STORE === 'redis' && 'STORE is redis'].find(Boolean) ?? false,
+  })
+  REDIS_URL: string | undefined = undefined;
+
+  @NotYet('LOCK=zookeeper')
+  ZOOKEEPER_URL: string | undefined = undefined;
+
+  /** Without it a queue inside of the process stands in. */
+  @NotYet('a message broker between the services')
+  AMQP_URL: string | undefined = undefined;
+
+  /** All: refund service and payment service in one process. */
+  @OneOf(['all'], {
+    later: ['refund', 'payment'],
+    because: 'two processes need a message broker between them',
+  })
+  ROLE = 'all' as const;
+
+  /** Ledger: a table of the same database. */
+  @OneOf(['ledger'], { later: ['external'] })
+  BANK = 'ledger' as const;
+
+  /** How long a payout takes. */
+  @Whole(0, 600_000, 'milliseconds')
+  BANK_LATENCY_MS = 50;
+
+  @Whole(50, 600_000, 'milliseconds')
+  LEASE_MS: number | undefined = undefined;
+
+  @Whole(1, Number.MAX_SAFE_INTEGER, 'milliseconds')
+  RETENTION_MS: number | undefined = undefined;
+
+  @OneOf(['reject', 'wait'])
+  ON_CONFLICT: 'reject' | 'wait' | undefined = undefined;
+}

@@ -1,0 +1,24 @@
+import { Global, Module } from '@nestjs/common';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import type { DataSourceOptions } from 'typeorm';
+import { Environment } from '../config/environment.js';
+import { dataSourceOptions, openDatabase } from './data-source.js';
+import { Database } from './database.js';
+
+@Global()
+@Module({
+  imports: [
+    TypeOrmModule.forRootAsync({
+      inject: [Environment],
+      useFactory: ({ DATABASE_URL }: Environment) => ({
+        ...dataSourceOptions(DATABASE_URL),
+        // A wrong address is told at once. Waiting for servers is the business of whatever starts them all.
+        toRetry: () => false,
+      }),
+      dataSourceFactory: (options) => openDatabase(options as DataSourceOptions),
+    }),
+  ],
+  providers: [Database],
+  exports: [Database],
+})
+export class DatabaseModule {}

@@ -1,0 +1,27 @@
+import { Controller, Get } from '@nestjs/common';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
+import {
+  HealthCheck,
+  type HealthCheckResult,
+  HealthCheckService,
+  TypeOrmHealthIndicator,
+} from '@nestjs/terminus';
+import { RedisHealthIndicator } from './redis.health.js';
+
+@ApiTags('operations')
+@Controller('health')
+export class HealthController {
+  constructor(
+    private readonly health: HealthCheckService,
+    private readonly database: TypeOrmHealthIndicator,
+    private readonly redis: RedisHealthIndicator,
+  ) {}
+
+  @Get()
+  @ApiOperation({ summary: 'Whether what the app stands on answers' })
+  @HealthCheck()
+  check(): Promise<HealthCheckResult> {
+    const database = () => this.database.pingCheck('database', { timeout: 1_000 });
+    return this.health.check([database, ...(this.redis.isUsed ? [() => this.redis.check('redis')] : [])]);
+  }
+}

@@ -1,0 +1,78 @@
+import { Injectable } from '@nestjs/common';
+import { IdempotencyContext } from 'nestjs-idempotent';
+import type { EntityManager } from 'typeorm';
+import { BankService } from '../bank/bank.service.js';
+import { Database } from '../database/database.js';
+import { OrdersService } from '../orders/orders.service.js';
+import { Problem } from '../problem.js';
+import type { RefundCommand } from './refund.command.js';
+import { Refund } from './refund.entity.js';
+
+/**
+ * Gives the money of an order back: PAID -> REFUNDING -> REFUNDED.
+ *
+ * `@Idempotent` keeps duplicates away from here. What comes twice all the same is a call whose process died, or
+ * was taken for dead, before its answer was recorded. It carries the same refund id, so it goes on where the
+ * first stopped: an order that this very refund has moved on is moved on no further, and the answer is what
+ * the first would have answered. Any other refund of that order is an illegal transition.
+ */
+@Injectable()
+export class RefundsService {
+  constructor(
+    private readonly database: Database,
+    private readonly orders: OrdersService,
+    private readonly bank: BankService,
+  ) {}
+
+  /** @throws Problem `order-unknown`, `amount-exceeds-order`, `illegal-transition`. */
+  async refund(command: RefundCommand): Promise<Refund> {
+    const begun = await this.database.transaction((manager) => this.start(manager, command));
+    if (begun.status === 'REFUNDED') return begun;
+    await this.bank.clear();
+    // Right before the effect: who has lost the key to somebody else leaves the payout to him.
+    IdempotencyContext.current()?.assertHeld();
+    return this.database.transaction((manager) => this.finish(manager, command));
+  }
+
+  /** @throws Problem `refund-unknown`. */
+  async get(refundId: string): Promise<Refund> {
+    const isId = /^[0-9a-f]{1,64}$/.test(refundId);
+    const refund = isId && (await this.database.read((manager) => manager.findOneBy(Refund, { refundId })));
+    if (!refund) throw new Problem('refund-unknown', `There is no refund ${refundId}.`);
+    return refund;
+  }
+
+  private async start(manager: EntityManager, command: RefundCommand): Promise<Refund> {
+    const { refundId, orderId, amount } = command;
+    if (await this.orders.startRefund(manager, orderId, amount, refundId)) {
+      return saveRefund(manager, { ...command, status: 'REFUNDING' });
+    }
+    const order = await this.orders.find(manager, orderId);
+    const mine = order.refundId === refundId && (await manager.findOneBy(Refund, { refundId }));
+    if (mine && mine.amount === amount) return mine;
+    if (order.status === 'PAID') {
+      throw new Problem(
+        'amount-exceeds-order',
+        `Order ${orderId} was paid with ${order.amount} cents, not with ${amount}.`,
+      );
+    }
+    throw new Problem(
+      'illegal-transition',
+      `Order ${orderId} is ${order.status}; only a PAID one can be refunded.`,
+    );
+  }
+
+  /** Payout, order and refund in one transaction: after a crash either all of it has happened or nothing. */
+  private async finish(manager: EntityManager, command: RefundCommand): Promise<Refund> {
+    const { refundId, orderId, amount } = command;
+    if (await this.orders.finishRefund(manager, orderId, refundId)) {
+      await this.bank.payOut(manager, orderId, amount);
+      return saveRefund(manager, { ...command, status: 'REFUNDED' });
+    }
+    return manager.findOneByOrFail(Refund, { refundId, status: 'REFUNDED' });
+  }
+}
+
+function saveRefund(manager: EntityManager, refund: Omit<Refund, 'reason'>): Promise<Refund> {
+  return manager.save(Refund, { ...refund, reason: null });
+}
