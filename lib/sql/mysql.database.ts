@@ -2,11 +2,11 @@ import type { DataSource } from 'typeorm';
 import {
   answered,
   CalledOffError,
-  type Care,
   type Parameter,
   property,
   type Result,
   SqlDatabase,
+  type Wanted,
 } from './sql-database.js';
 
 /** What is used of a pooled connection of `mysql2`. */
@@ -42,10 +42,14 @@ export class MysqlDatabase extends SqlDatabase {
   readonly micros = `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))`;
   #capabilities: Promise<Capabilities> | undefined;
 
-  /** @param mariaDb false: does without what only MariaDB has. */
+  /**
+   * @param mariaDb false: does without what only MariaDB has.
+   * @param answerMs a connection that has not answered for so long is given up.
+   */
   constructor(
     private readonly dataSource: DataSource,
     private readonly mariaDb = true,
+    private readonly answerMs?: number,
   ) {
     super();
   }
@@ -71,21 +75,21 @@ export class MysqlDatabase extends SqlDatabase {
     return TRANSIENT.includes(Number(property(error, 'errno')));
   }
 
-  protected async execute<R>(sql: string, values: readonly Parameter[], care?: Care): Promise<Result<R>> {
-    const result = await this.#query(sql, values, care);
+  protected async execute<R>(sql: string, values: readonly Parameter[], wanted?: Wanted): Promise<Result<R>> {
+    const result = await this.#query(sql, values, wanted);
     return Array.isArray(result)
       ? { rows: result as R[], affected: result.length }
       : { rows: [], affected: result.affectedRows };
   }
 
-  async #query(sql: string, values: readonly Parameter[], care?: Care): Promise<Reply> {
+  async #query(sql: string, values: readonly Parameter[], wanted?: Wanted): Promise<Reply> {
     const { driver } = this.dataSource as unknown as {
       driver: { obtainMasterConnection(): Promise<Connection> };
     };
     const connection = await driver.obtainMasterConnection();
     let isSilent = false;
     try {
-      if (care?.wanted() === false) throw new CalledOffError();
+      if (wanted?.() === false) throw new CalledOffError();
       const reply = new Promise<Reply>((resolve, reject) => {
         // Whatever the application has set for its own queries (typeCast, rowsAsArray, …) is not for these.
         const plain = { typeCast: true, rowsAsArray: false, nestTables: false, bigNumberStrings: true };
@@ -96,7 +100,7 @@ export class MysqlDatabase extends SqlDatabase {
         });
       });
       isSilent = true;
-      return await (care ? answered(reply, care.answerMs) : reply);
+      return await answered(reply, this.answerMs);
     } finally {
       if (isSilent) connection.destroy();
       else connection.release();

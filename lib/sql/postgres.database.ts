@@ -3,11 +3,11 @@ import type { DataSource } from 'typeorm';
 import {
   answered,
   CalledOffError,
-  type Care,
   type Parameter,
   property,
   type Result,
   SqlDatabase,
+  type Wanted,
 } from './sql-database.js';
 
 /** What is used of `pg.Pool`. */
@@ -47,10 +47,14 @@ export class PostgresDatabase extends SqlDatabase {
   readonly micros = 'floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint';
   readonly #statements = new Map<string, Statement>();
 
-  /** @param named whether statements are sent under a name, so that a connection plans each only once. */
+  /**
+   * @param named whether statements are sent under a name, so that a connection plans each only once.
+   * @param answerMs a connection that has not answered for so long is given up.
+   */
   constructor(
     readonly dataSource: DataSource,
     private readonly named: boolean,
+    private readonly answerMs?: number,
   ) {
     super();
   }
@@ -76,23 +80,28 @@ export class PostgresDatabase extends SqlDatabase {
     return TRANSIENT.includes(String(property(error, 'code')));
   }
 
-  protected async execute<R>(sql: string, parameters: readonly Parameter[], care?: Care): Promise<Result<R>> {
+  protected async execute<R>(
+    sql: string,
+    parameters: readonly Parameter[],
+    wanted?: Wanted,
+  ): Promise<Result<R>> {
     const statement = { ...this.#statement(sql), values: [...parameters] };
-    const { rows, rowCount } = care
-      ? await this.#queryWith(care, statement)
-      : await this.pool.query(statement);
+    const isSimple = this.answerMs === undefined && !wanted;
+    const { rows, rowCount } = await (isSimple
+      ? this.pool.query(statement)
+      : this.#queryOnOne(statement, wanted));
     return { rows: rows as R[], affected: rowCount ?? 0 };
   }
 
-  async #queryWith({ wanted, answerMs }: Care, statement: Statement): Promise<Reply> {
+  async #queryOnOne(statement: Statement, wanted?: Wanted): Promise<Reply> {
     const client = await this.pool.connect();
     // A client that is lent out and loses its connection has nobody else to tell.
     client.on('error', ignore);
     let isBroken = false;
     try {
-      if (!wanted()) throw new CalledOffError();
+      if (wanted?.() === false) throw new CalledOffError();
       isBroken = true;
-      const reply = await answered(client.query(statement), answerMs);
+      const reply = await answered(client.query(statement), this.answerMs);
       isBroken = false;
       return reply;
     } catch (error) {

@@ -10,16 +10,8 @@ export interface Result<R> {
   readonly affected: number;
 }
 
-/** What a caller who may lose his patience asks of a statement. */
-export interface Care {
-  /** Asked right before the statement is sent: false calls it off. */
-  readonly wanted: () => boolean;
-  /**
-   * A connection that has not answered for so many milliseconds is given up. Whether the statement was
-   * executed, or will be, is then unknown.
-   */
-  readonly answerMs: number;
-}
+/** Asked right before a statement is sent: false calls it off. */
+export type Wanted = () => boolean;
 
 /** A statement was called off before it was sent. */
 export class CalledOffError extends Error {
@@ -57,7 +49,7 @@ export abstract class SqlDatabase {
   protected abstract execute<R>(
     sql: string,
     parameters: readonly Parameter[],
-    care?: Care,
+    wanted?: Wanted,
   ): Promise<Result<R>>;
 
   /**
@@ -66,22 +58,26 @@ export abstract class SqlDatabase {
    * @throws CalledOffError when it was not wanted any more.
    * @throws the client library's error.
    */
-  async run<R>(sql: string, parameters: readonly Parameter[], care?: Care): Promise<Result<R>> {
+  async run<R>(sql: string, parameters: readonly Parameter[], wanted?: Wanted): Promise<Result<R>> {
     const giveUpAt = performance.now() + RETRY_FOR_MS;
     for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, 64)) {
       try {
-        return await this.execute<R>(sql, parameters, care);
+        return await this.execute<R>(sql, parameters, wanted);
       } catch (error) {
         if (!this.isTransient(error) || performance.now() > giveUpAt) throw error;
         await sleep(pauseMs * Math.random());
-        if (care?.wanted() === false) throw error;
+        if (wanted?.() === false) throw error;
       }
     }
   }
 }
 
-/** @throws Error when there is no answer within `ms` milliseconds. */
-export function answered<T>(reply: Promise<T>, ms: number): Promise<T> {
+/**
+ * @param ms undefined: waits for as long as it takes.
+ * @throws Error when there is no answer within `ms` milliseconds.
+ */
+export function answered<T>(reply: Promise<T>, ms: number | undefined): Promise<T> {
+  if (ms === undefined) return reply;
   return new Promise<T>((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`No answer within ${ms} ms`)), ms);
     reply.then(resolve, reject).finally(() => clearTimeout(timer));

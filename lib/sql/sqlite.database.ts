@@ -1,11 +1,11 @@
 import type { DataSource, EntitySubscriberInterface } from 'typeorm';
 import {
   CalledOffError,
-  type Care,
   type Parameter,
   property,
   type Result,
   SqlDatabase,
+  type Wanted,
 } from './sql-database.js';
 
 /** What is used of a `better-sqlite3` database. */
@@ -75,14 +75,14 @@ export class SqliteDatabase extends SqlDatabase {
   }
 
   /** Does `work` in a transaction of its own, now or when its turn comes. */
-  atomically<T>(work: (run: RunInTransaction) => T, care?: Care): Promise<T> {
+  atomically<T>(work: (run: RunInTransaction) => T, wanted?: Wanted): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const giveUpAt = performance.now() + PATIENCE_MS;
       this.#queue.push(() => {
         const isLate = performance.now() > giveUpAt;
         try {
           const database = this.#database();
-          if (care?.wanted() === false) reject(new CalledOffError());
+          if (wanted?.() === false) reject(new CalledOffError());
           // libsql ends the process when a closed database is asked for anything else.
           else if (!database.open) reject(new Error('The DataSource was destroyed'));
           else if (!database.inTransaction) resolve(transaction(database, () => work(this.#runOn(database))));
@@ -103,8 +103,8 @@ export class SqliteDatabase extends SqlDatabase {
     return false;
   }
 
-  protected execute<R>(sql: string, parameters: readonly Parameter[], care?: Care): Promise<Result<R>> {
-    return this.atomically((run) => run<R>(sql, parameters), care);
+  protected execute<R>(sql: string, parameters: readonly Parameter[], wanted?: Wanted): Promise<Result<R>> {
+    return this.atomically((run) => run<R>(sql, parameters), wanted);
   }
 
   /** Does what is waiting as far as it goes. Looked at again when a transaction of TypeORM's ends, and anyway soon. */

@@ -33,10 +33,14 @@ export interface SqlLockOptions {
   readonly preparedStatements?: boolean;
   /** @internal false: goes the way of MySQL on MariaDB, too. */
   readonly mariaDb?: boolean;
+  /** @internal How long an answer may take before its connection is given up, in milliseconds. */
+  readonly answerMs?: number;
 }
 
 /** An attempt that lost against a row which was free a moment later is made again this often. */
 const ATTEMPTS_AT_MOST = 8;
+/** A connection that has not answered for so many milliseconds is given up, and does not fill the pool for ever. */
+const ANSWER_MS = 30_000;
 /** Longer than one batch of the sweep takes, in milliseconds. */
 const SWEEP_TTL_MS = 60_000;
 
@@ -123,7 +127,13 @@ export class SqlLock extends LockDriver {
     const attempt = { ...rest, ttlMs: Math.ceil(ttlMs), delayMs: this.#delayMs };
     for (let round = 0; round < ATTEMPTS_AT_MOST; round++) {
       const row = await twice(dialect, attempt.wanted, () => dialect.acquire(attempt));
-      if (row?.token === attempt.token) return { acquired: true, fence: BigInt(row.fence) };
+      if (row?.token === attempt.token) {
+        const floor = Number(row.floor);
+        if (Number(row.fence) > floor) return { acquired: true, fence: BigInt(row.fence) };
+        // The clock is behind what it has been. The next attempt is the same sent again, and tells the fence.
+        await dialect.lift(attempt.id, attempt.token, floor + 1);
+        continue;
+      }
       const left = row ? Number(row.free_at) - Number(row.now) : 0;
       if (row?.token && left > 0) return { acquired: false, retryAfterMs: left, holder: row.token };
       // It became free in between, or was made. The next attempt decides.
@@ -174,16 +184,21 @@ function idOf(name: string): string {
   return createHash('sha256').update(name, 'utf16le').digest('hex');
 }
 
-function createDialect({ dataSource, preparedStatements = false, mariaDb }: SqlLockOptions): Dialect {
+function createDialect(options: SqlLockOptions): Dialect {
+  const { dataSource, preparedStatements = false, mariaDb, answerMs = ANSWER_MS } = options;
   const table = quotedTable(dataSource, LOCK_TABLE);
   switch (supported(dataSource.options.type)) {
     case 'postgres': {
       const channel = `idempotency_lock_${createHash('sha1').update(table).digest('hex').slice(0, 16)}`;
-      return new PostgresDialect(table, new PostgresDatabase(dataSource, preparedStatements), channel);
+      return new PostgresDialect(
+        table,
+        new PostgresDatabase(dataSource, preparedStatements, answerMs),
+        channel,
+      );
     }
     case 'mysql':
     case 'mariadb':
-      return new MysqlDialect(table, new MysqlDatabase(dataSource, mariaDb));
+      return new MysqlDialect(table, new MysqlDatabase(dataSource, mariaDb, answerMs));
     case 'better-sqlite3':
       return new SqliteDialect(table, sqliteDatabaseOf(dataSource));
   }

@@ -1,4 +1,4 @@
-import type { Care, Integer, Parameter, Result, SqlDatabase } from '../../../sql/sql-database.js';
+import type { Integer, Parameter, Result, SqlDatabase, Wanted } from '../../../sql/sql-database.js';
 
 /** A lock's row as the client libraries give it, with the database's clock at that moment. */
 export interface Row {
@@ -7,6 +7,8 @@ export interface Row {
   readonly fence: Integer;
   readonly free_at: Integer;
   readonly now: Integer;
+  /** The greatest fence of those that were swept. */
+  readonly floor: Integer | null;
 }
 
 export interface Attempt {
@@ -15,8 +17,7 @@ export interface Attempt {
   readonly ttlMs: number;
   /** How long others have to wait after the lock ran out. */
   readonly delayMs: number;
-  /** Asked right before a statement is sent: false calls it off. */
-  readonly wanted: () => boolean;
+  readonly wanted: Wanted;
 }
 
 export interface HeldLock {
@@ -31,14 +32,11 @@ interface Grammar {
 }
 
 /** The row that remembers the greatest fence of those that were swept. It is no lock's: those have hashes. */
-export const FLOOR_ID = 'floor';
+const FLOOR_ID = 'floor';
 /** The lock under which one process sweeps. */
 export const SWEEP_ID = 'sweep';
 /** Free in the year 287396: never swept. */
 const NEVER = Number.MAX_SAFE_INTEGER;
-/** A connection that has not answered for so many milliseconds is given up, and does not fill the pool for ever. */
-const ANSWER_MS = 30_000;
-const PATIENT: Care = { wanted: () => true, answerMs: ANSWER_MS };
 /** A lock is not swept before it has been free for so many milliseconds. */
 const GRACE_MS = 60_000;
 
@@ -49,10 +47,11 @@ const GRACE_MS = 60_000;
  *
  * Fences: a holder's is greater than the row's before, and not less than the database's clock in microseconds. So
  * they grow while a row is there whatever the clock does, and after the table was lost as long as the clock
- * is right. A row that is swept is survived by the floor: a new row's fence is above the fence of every row
- * that ever was swept. A sequence would be cheaper to explain, but not every database has one, `synchronize` does
- * not make it, a restored backup sets it back, and drawn within the statement it gives a smaller number to
- * the later holder when the statement had to wait for the row.
+ * is right. A row that is swept is survived by the floor, one row with the greatest fence that ever was swept: a
+ * holder who finds his fence not above it lifts it. A sequence would be cheaper to explain, but not every
+ * database has one, `synchronize` does not make it, a restored backup sets it back, and drawn within the
+ * statement it gives a smaller number to the later holder when the statement had to wait for the row.
+ * (Microseconds are exact as a JavaScript number until the year 2255.)
  */
 export abstract class Dialect {
   /** The database it speaks to. */
@@ -68,11 +67,19 @@ export abstract class Dialect {
   /** Prolongs what has not run out under its token, and answers in order. */
   abstract extend(locks: readonly HeldLock[], ttlMs: number, delayMs: number): Promise<boolean[]>;
 
+  /** Gives a holder at least this fence. */
+  async lift(id: string, token: string, fence: number): Promise<void> {
+    await this.run(
+      `UPDATE ${this.table} SET fence = ${this.database.greatest}(fence, ?) WHERE id = ? AND token = ?`,
+      [fence, id, token],
+    );
+  }
+
   /** Deletes rows of locks that are free, up to this fence: one statement which looks again once it has the row's lock. */
-  abstract deleteFree(limit: number, upToFence: Integer): Promise<number>;
+  abstract deleteFree(limit: number, upToFence: number): Promise<number>;
 
   /** Sees to it that no swept row's fence will be given again. */
-  abstract raiseFloor(fence: Integer): Promise<unknown>;
+  abstract raiseFloor(fence: number): Promise<unknown>;
 
   async release(id: string, token: string): Promise<boolean> {
     const { affected } = await this.run(
@@ -84,49 +91,44 @@ export abstract class Dialect {
   }
 
   /** The greatest fence of those which `deleteFree` would delete; undefined when there is nothing to delete. */
-  async greatestFreeFence(limit: number): Promise<Integer | undefined> {
+  async greatestFreeFence(limit: number): Promise<number | undefined> {
     const { rows } = await this.run<{ fence: Integer | null }>(
       `SELECT MAX(fence) AS fence FROM (
          SELECT fence FROM ${this.table} WHERE ${this.isSweepable} ORDER BY free_at LIMIT ?
        ) AS e`,
       [limit],
     );
-    return rows[0]?.fence ?? undefined;
+    const fence = rows[0]?.fence ?? undefined;
+    return fence === undefined ? undefined : Number(fence);
   }
 
   protected get now(): string {
     return this.database.now;
   }
 
-  protected run<R = Row>(
-    sql: string,
-    parameters: readonly Parameter[],
-    attempt?: Attempt,
-  ): Promise<Result<R>> {
-    return this.database.run<R>(sql, parameters, careOf(attempt));
+  protected run<R = Row>(sql: string, parameters: readonly Parameter[], wanted?: Wanted): Promise<Result<R>> {
+    return this.database.run<R>(sql, parameters, wanted);
   }
 
-  /** All that is read of a row. */
+  /** All that is read of a row. The floor comes along, so that to look at it is no round trip. */
   protected get columns(): string {
-    return `id, token, fence, free_at, ${this.now} AS now`;
+    return `id, token, fence, free_at, ${this.now} AS now,
+            (SELECT f.fence FROM ${this.table} AS f WHERE f.id = '${FLOOR_ID}') AS floor`;
   }
 
-  /** What a row has, in the order of `freshValues`. */
-  protected readonly insertColumns = '(id, token, fence, until, free_at, wake_until)';
-
-  /** The row as it would be if there were none. Parameters: `freshParameters`. */
-  protected freshValues(floor: string): string {
-    const { micros, greatest } = this.database;
-    return `?, ?, ${greatest}(${micros}, COALESCE(${floor}, 0) + 1), ${this.now} + ?, ${this.now} + ?, 0`;
+  /**
+   * The first half of an attempt: the row as it would be if there were none. Followed by the database's own form
+   * of "if there is one, then …". Parameters: `insertParameters`.
+   */
+  protected get insertion(): { columns: string; values: string } {
+    return {
+      columns: '(id, token, fence, until, free_at, wake_until)',
+      values: `?, ?, ${this.database.micros}, ${this.now} + ?, ${this.now} + ?, 0`,
+    };
   }
 
-  protected freshParameters({ id, token, ttlMs, delayMs }: Attempt): Parameter[] {
+  protected insertParameters({ id, token, ttlMs, delayMs }: Attempt): Parameter[] {
     return [id, token, ttlMs, ttlMs + delayMs];
-  }
-
-  /** SQL that gives the floor, or NULL. */
-  protected get floor(): string {
-    return `(SELECT f.fence FROM ${this.table} AS f WHERE f.id = '${FLOOR_ID}')`;
   }
 
   /** Whether the row that is there may be taken. The caller's own is: his attempt is sent again. */
@@ -170,11 +172,7 @@ export abstract class Dialect {
             AND fence < (SELECT ${this.database.micros}) - ${GRACE_MS} * 1000`;
   }
 
-  protected floorRow(fence: Integer): Parameter[] {
-    return [FLOOR_ID, null, String(fence), 0, NEVER, 0];
+  protected floorRow(fence: number): Parameter[] {
+    return [FLOOR_ID, null, fence, 0, NEVER, 0];
   }
-}
-
-export function careOf(attempt?: Attempt): Care {
-  return attempt ? { ...PATIENT, wanted: attempt.wanted } : PATIENT;
 }

@@ -1,6 +1,5 @@
 import type { MysqlDatabase } from '../../../sql/mysql.database.js';
-import type { Integer } from '../../../sql/sql-database.js';
-import { type Attempt, Dialect, FLOOR_ID, type HeldLock, type Row } from './dialect.js';
+import { type Attempt, Dialect, type HeldLock, type Row } from './dialect.js';
 
 /** How long a statement waits for a row somebody has locked, in seconds. Nobody should have it for more than an instant. */
 const ROW_WAIT_SECONDS = 2;
@@ -12,7 +11,6 @@ export class MysqlDialect extends Dialect {
     old: (column: string) => column,
     fresh: (column: string) => `VALUES(${column})`,
   };
-  #floorMade: Promise<unknown> | undefined;
 
   constructor(
     table: string,
@@ -30,23 +28,19 @@ export class MysqlDialect extends Dialect {
    */
   async acquire(attempt: Attempt): Promise<Row | undefined> {
     const { returning, setStatement } = await this.database.canDo();
-    await this.#makeFloor();
     const impatiently = setStatement
       ? `SET STATEMENT innodb_lock_wait_timeout = ${ROW_WAIT_SECONDS} FOR `
       : '';
-    // From a derived table: a subquery on the table itself is refused.
-    const upsert = `${impatiently}INSERT INTO ${this.table} ${this.insertColumns}
-       SELECT ${this.freshValues('swept.swept_fence')}
-       FROM (SELECT MAX(fence) AS swept_fence FROM ${this.table} WHERE id = '${FLOOR_ID}') AS swept
+    const upsert = `${impatiently}INSERT INTO ${this.table} ${this.insertion.columns} VALUES (${this.insertion.values})
        ON DUPLICATE KEY UPDATE
        ${this.assignments.map(([column, value]) => `${column} = IF(${this.takeable}, ${value}, ${column})`).join(',\n')}`;
-    const parameters = this.freshParameters(attempt);
+    const parameters = this.insertParameters(attempt);
     if (returning) {
-      return (await this.run(`${upsert} RETURNING ${this.columns}`, parameters, attempt)).rows[0];
+      return (await this.run(`${upsert} RETURNING ${this.columns}`, parameters, attempt.wanted)).rows[0];
     }
-    await this.run(upsert, parameters, attempt);
+    await this.run(upsert, parameters, attempt.wanted);
     const read = `SELECT ${this.columns} FROM ${this.table} WHERE id = ? FOR UPDATE`;
-    return (await this.run(read, [attempt.id], attempt)).rows[0];
+    return (await this.run(read, [attempt.id], attempt.wanted)).rows[0];
   }
 
   async extend(locks: readonly HeldLock[], ttlMs: number, delayMs: number): Promise<boolean[]> {
@@ -73,7 +67,7 @@ export class MysqlDialect extends Dialect {
   }
 
   /** STRAIGHT_JOIN: the few that were found come first. The other way round the whole table would be locked. */
-  async deleteFree(limit: number, upToFence: Integer): Promise<number> {
+  async deleteFree(limit: number, upToFence: number): Promise<number> {
     const { skipLocked } = await this.database.canDo();
     const free = `FROM ${this.table} WHERE ${this.isSweepable} AND fence <= ? ORDER BY free_at LIMIT ?`;
     const { affected } = await this.run(
@@ -81,28 +75,16 @@ export class MysqlDialect extends Dialect {
         ? `DELETE r FROM (SELECT id ${free} FOR UPDATE SKIP LOCKED) AS e
            STRAIGHT_JOIN ${this.table} AS r ON r.id = e.id`
         : `DELETE ${free}`,
-      [String(upToFence), limit],
+      [upToFence, limit],
     );
     return affected;
   }
 
-  raiseFloor(fence: Integer): Promise<unknown> {
+  raiseFloor(fence: number): Promise<unknown> {
     return this.run(
-      `INSERT INTO ${this.table} ${this.insertColumns} VALUES (?, ?, ?, ?, ?, ?)
+      `INSERT INTO ${this.table} ${this.insertion.columns} VALUES (?, ?, ?, ?, ?, ?)
        ON DUPLICATE KEY UPDATE fence = GREATEST(fence, VALUES(fence))`,
       this.floorRow(fence),
     );
-  }
-
-  /**
-   * The floor is read under a shared lock. Where there is no such row that would be a lock on the gap it is
-   * missing from, and so on the locks others are about to insert there.
-   */
-  #makeFloor(): Promise<unknown> {
-    this.#floorMade ??= this.raiseFloor(0).catch((error: unknown) => {
-      this.#floorMade = undefined;
-      throw error;
-    });
-    return this.#floorMade;
   }
 }

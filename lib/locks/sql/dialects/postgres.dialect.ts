@@ -1,5 +1,4 @@
 import type { PostgresDatabase } from '../../../sql/postgres.database.js';
-import type { Integer } from '../../../sql/sql-database.js';
 import { type Attempt, Dialect, type HeldLock, type Row } from './dialect.js';
 
 /** How long a statement waits for a row somebody has locked, in milliseconds. Nobody should have it for more than an instant. */
@@ -34,8 +33,8 @@ export class PostgresDialect extends Dialect {
   async acquire(attempt: Attempt): Promise<Row | undefined> {
     const { rows } = await this.run(
       `WITH mine AS (
-         INSERT INTO ${this.table} AS r ${this.insertColumns}
-         SELECT ${this.freshValues(this.floor)}
+         INSERT INTO ${this.table} AS r ${this.insertion.columns}
+         SELECT ${this.insertion.values}
          FROM (SELECT set_config('lock_timeout', '${ROW_WAIT_MS}', true) AS value) AS setting
          WHERE setting.value IS NOT NULL
          ON CONFLICT (id) DO UPDATE SET ${this.assignments.map((pair) => pair.join(' = ')).join(', ')}
@@ -46,8 +45,8 @@ export class PostgresDialect extends Dialect {
        UNION ALL
        SELECT ${this.columns} FROM ${this.table} 
        WHERE id = ? AND token IS DISTINCT FROM ? AND NOT EXISTS (SELECT 1 FROM mine)`,
-      [...this.freshParameters(attempt), attempt.id, attempt.token],
-      attempt,
+      [...this.insertParameters(attempt), attempt.id, attempt.token],
+      attempt.wanted,
     );
     return rows[0];
   }
@@ -87,7 +86,7 @@ export class PostgresDialect extends Dialect {
   /** From now on releases of these are announced, for a while. */
   async announce(ids: readonly string[]): Promise<void> {
     await this.run(
-      `INSERT INTO ${this.table} AS r ${this.insertColumns}
+      `INSERT INTO ${this.table} AS r ${this.insertion.columns}
        SELECT l.id, NULL, 0, 0, ${this.now}, ${this.now} + ${WAKE_FOR_MS}
        FROM (SELECT unnest(?::bpchar[]) AS id ORDER BY 1) AS l
        ON CONFLICT (id) DO UPDATE SET wake_until = excluded.wake_until
@@ -97,21 +96,21 @@ export class PostgresDialect extends Dialect {
   }
 
   /** Rows somebody has locked are left for the next time. The lock looks at the row's present state again. */
-  async deleteFree(limit: number, upToFence: Integer): Promise<number> {
+  async deleteFree(limit: number, upToFence: number): Promise<number> {
     const { affected } = await this.run(
       `WITH free AS (
          SELECT id FROM ${this.table} WHERE ${this.isSweepable} AND fence <= ?
          ORDER BY free_at LIMIT ? FOR UPDATE SKIP LOCKED
        )
        DELETE FROM ${this.table} AS r USING free WHERE r.id = free.id`,
-      [String(upToFence), limit],
+      [upToFence, limit],
     );
     return affected;
   }
 
-  raiseFloor(fence: Integer): Promise<unknown> {
+  raiseFloor(fence: number): Promise<unknown> {
     return this.run(
-      `INSERT INTO ${this.table} AS r ${this.insertColumns} VALUES (?, ?, ?, ?, ?, ?)
+      `INSERT INTO ${this.table} AS r ${this.insertion.columns} VALUES (?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET fence = GREATEST(r.fence, excluded.fence)`,
       this.floorRow(fence),
     );

@@ -1,6 +1,5 @@
-import type { Integer } from '../../../sql/sql-database.js';
 import type { SqliteDatabase } from '../../../sql/sqlite.database.js';
-import { type Attempt, careOf, Dialect, type HeldLock, type Row } from './dialect.js';
+import { type Attempt, Dialect, type HeldLock, type Row } from './dialect.js';
 
 export class SqliteDialect extends Dialect {
   protected readonly grammar = {
@@ -17,15 +16,15 @@ export class SqliteDialect extends Dialect {
 
   /** Inserts, or updates the row that is there if it may be taken; reads it if not. One transaction. */
   acquire(attempt: Attempt): Promise<Row | undefined> {
-    const upsert = `INSERT INTO ${this.table} AS r ${this.insertColumns} VALUES (${this.freshValues(this.floor)})
+    const upsert = `INSERT INTO ${this.table} AS r ${this.insertion.columns} VALUES (${this.insertion.values})
        ON CONFLICT (id) DO UPDATE SET ${this.assignments.map((pair) => pair.join(' = ')).join(', ')}
        WHERE ${this.takeable}
        RETURNING ${this.columns}`;
     const read = `SELECT ${this.columns} FROM ${this.table} WHERE id = ?`;
     return this.database.atomically((run) => {
-      const [mine] = run<Row>(upsert, this.freshParameters(attempt)).rows;
+      const [mine] = run<Row>(upsert, this.insertParameters(attempt)).rows;
       return mine ?? run<Row>(read, [attempt.id]).rows[0];
-    }, careOf(attempt));
+    }, attempt.wanted);
   }
 
   async extend(locks: readonly HeldLock[], ttlMs: number, delayMs: number): Promise<boolean[]> {
@@ -41,19 +40,19 @@ export class SqliteDialect extends Dialect {
   }
 
   /** A database has one writer: nothing changes between the look and the deletion. */
-  async deleteFree(limit: number, upToFence: Integer): Promise<number> {
+  async deleteFree(limit: number, upToFence: number): Promise<number> {
     const { affected } = await this.run(
       `DELETE FROM ${this.table} WHERE id IN (
          SELECT id FROM ${this.table} WHERE ${this.isSweepable} AND fence <= ? ORDER BY free_at LIMIT ?
        )`,
-      [Number(upToFence), limit],
+      [upToFence, limit],
     );
     return affected;
   }
 
-  raiseFloor(fence: Integer): Promise<unknown> {
+  raiseFloor(fence: number): Promise<unknown> {
     return this.run(
-      `INSERT INTO ${this.table} AS r ${this.insertColumns} VALUES (?, ?, ?, ?, ?, ?)
+      `INSERT INTO ${this.table} AS r ${this.insertion.columns} VALUES (?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET fence = max(r.fence, excluded.fence)`,
       this.floorRow(fence),
     );
