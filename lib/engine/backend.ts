@@ -38,6 +38,37 @@ export function within<T>(
   });
 }
 
+/**
+ * The promise, or `aborted` as soon as the signal aborts.
+ *
+ * @param late is given what comes after that.
+ */
+export function unlessAborted<T>(
+  promise: Promise<T>,
+  signal: AbortSignal | undefined,
+  late: (answer: T) => void,
+): Promise<T | 'aborted'> {
+  if (!signal) return promise;
+  return new Promise<T | 'aborted'>((resolve, reject) => {
+    const abort = () => {
+      resolve('aborted');
+      promise.then(late, () => undefined);
+    };
+    const settled = () => signal.removeEventListener('abort', abort);
+    signal.addEventListener('abort', abort, { once: true });
+    promise.then(
+      (answer) => {
+        settled();
+        resolve(answer);
+      },
+      (error: Error) => {
+        settled();
+        reject(error);
+      },
+    );
+  });
+}
+
 /** A synchronous throw becomes a rejection. */
 function promised<T>(operation: () => Promise<T>): Promise<T> {
   try {

@@ -49,11 +49,30 @@ export class LeaseKeeper {
     }
   }
 
-  /** The owner prolonged the lease by itself, by a request sent at `sentAt`. */
-  prolonged(lease: Lease, sentAt: Instant, ttlMs: number): void {
+  /**
+   * Prolongs (or shortens) a lease for its owner. This counts as the renewal under way: one of the keeper's own
+   * that crossed it would leave the server with another life than is believed in here.
+   *
+   * @param extend answers false when the lease is definitely not the owner's any more. What it rejects with is
+   * passed on; the lease is then held as long as is certain.
+   */
+  async extend(lease: Lease, ttlMs: number, extend: () => Promise<boolean>): Promise<void> {
+    while (lease.renewal) await lease.renewal;
+    if (!lease.isHeld()) return;
     this.forget(lease);
-    lease.prolong(sentAt, ttlMs);
-    this.keep(lease);
+    const sentAt = instant(this.clock);
+    const extended = extend();
+    const renewal = extended.then(
+      (mine) => this.renewed(lease, mine, sentAt, ttlMs),
+      () => {
+        lease.shorten(sentAt, ttlMs);
+        this.notRenewed(lease);
+      },
+    );
+    this.watch(lease, renewal);
+    this.wakeAt(sentAt.mono + lease.remainingMs());
+    await renewal;
+    await extended;
   }
 
   /** The owner settled the lease: it is never renewed again, not even by a renewal that is under way. */
@@ -130,21 +149,23 @@ export class LeaseKeeper {
   private renew(source: LeaseSource, leases: Lease[], ttlMs: number): void {
     const sentAt = instant(this.clock);
     const renewal = source.renew(leases, ttlMs).then(
-      (answers) => leases.forEach((lease, i) => this.renewed(lease, answers[i] === true, sentAt)),
+      (answers) => leases.forEach((lease, i) => this.renewed(lease, answers[i] === true, sentAt, ttlMs)),
       () => leases.forEach((lease) => this.notRenewed(lease)),
     );
-    for (const lease of leases) {
-      lease.renewal = renewal;
-      this.watched.add(lease);
-    }
+    for (const lease of leases) this.watch(lease, renewal);
   }
 
-  private renewed(lease: Lease, mine: boolean, sentAt: Instant): void {
+  private watch(lease: Lease, renewal: Promise<void>): void {
+    lease.renewal = renewal;
+    this.watched.add(lease);
+  }
+
+  private renewed(lease: Lease, mine: boolean, sentAt: Instant, ttlMs: number): void {
     lease.renewal = undefined;
     this.watched.delete(lease);
     if (lease.hasEnded || lease.isLost) return;
     if (!mine) return lease.lose();
-    lease.prolong(sentAt);
+    lease.prolong(sentAt, ttlMs);
     this.keep(lease);
   }
 

@@ -101,9 +101,16 @@ export class Lease {
   /** The server confirmed the lease by an answer to a request sent at `sentAt`. */
   prolong(sentAt: Instant, ttlMs = this.ttlMs): void {
     this.ttlMs = ttlMs;
-    const life = ttlMs - (Math.round(ttlMs * 0.01) + 2);
+    const life = lifeOf(ttlMs);
     this.deadlineMono = sentAt.mono + life;
     this.deadlineWall = sentAt.wall + life;
+  }
+
+  /** The server may have been left with that life, or with the one it knew before. */
+  shorten(sentAt: Instant, ttlMs: number): void {
+    const life = lifeOf(ttlMs);
+    this.deadlineMono = Math.min(this.deadlineMono, sentAt.mono + life);
+    this.deadlineWall = Math.min(this.deadlineWall, sentAt.wall + life);
   }
 
   lose(): void {
@@ -117,6 +124,11 @@ export class Lease {
   end(): void {
     if (this.state === 'held') this.state = 'ended';
   }
+}
+
+/** What is left to believe in after the drift allowance. */
+function lifeOf(ttlMs: number): number {
+  return ttlMs - (Math.round(ttlMs * 0.01) + 2);
 }
 
 /** One reading of both clocks. */

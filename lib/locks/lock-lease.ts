@@ -1,5 +1,4 @@
-import type { Clock } from '../engine/clock.js';
-import { instant, type Lease } from '../engine/lease.js';
+import type { Lease } from '../engine/lease.js';
 import type { LeaseKeeper } from '../engine/lease-keeper.js';
 import { LockLostError } from '../idempotency.errors.js';
 
@@ -20,7 +19,6 @@ export class LockLease implements AsyncDisposable {
   constructor(
     private readonly lease: Lease,
     private readonly keeper: LeaseKeeper,
-    private readonly clock: Clock,
     private readonly operations: LeaseOperations,
   ) {}
 
@@ -60,15 +58,13 @@ export class LockLease implements AsyncDisposable {
    * Prolongs the lock to `ttlMs` from now.
    *
    * @throws LockLostError when the lock is somebody else's or gone.
-   * @throws BackendUnavailableError when nobody answered; the lock is then held as long as before.
+   * @throws BackendUnavailableError when nobody answered; the lock is then held as long as before (or as
+   * was asked for, if that is shorter).
    */
   async extend(ttlMs: number = this.lease.ttlMs): Promise<void> {
     this.assertHeld();
-    const sentAt = instant(this.clock);
-    const mine = await this.operations.extend(ttlMs);
-    if (!mine) this.lease.lose();
+    await this.keeper.extend(this.lease, ttlMs, () => this.operations.extend(ttlMs));
     this.assertHeld();
-    this.keeper.prolonged(this.lease, sentAt, ttlMs);
   }
 
   /** Gives the lock back. Never throws. `unknown`: nobody answered, the lock runs out by itself. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { within } from '../engine/backend.js';
+import { unlessAborted, within } from '../engine/backend.js';
 import { systemClock, type Clock } from '../engine/clock.js';
 import { instant, type Instant, Lease, type LeaseSource } from '../engine/lease.js';
 import { LeaseKeeper } from '../engine/lease-keeper.js';
@@ -140,7 +140,8 @@ export class LockService {
     try {
       for (;;) {
         const sentAt = instant(this.clock);
-        const answer = await this.attempt(name, token, options.ttlMs);
+        const answer = await this.attempt(name, token, options);
+        if (answer === 'aborted') return { status: 'aborted' };
         if ('cause' in answer) return { status: 'unavailable', cause: answer.cause };
         if (answer.acquired) {
           inLine = false;
@@ -156,7 +157,10 @@ export class LockService {
         if (left <= 0) return { status: 'timeout' };
         if (!watch) {
           // Subscribed first and asked again after: a release in between would wake nobody.
-          watch = await ReleaseWatch.start(name, this.watchFor(token), this.backendTimeoutMs);
+          const starting = ReleaseWatch.start(name, this.watchFor(token), this.backendTimeoutMs);
+          const started = await unlessAborted(starting, signal, (late) => late.stop());
+          if (started === 'aborted') return { status: 'aborted' };
+          watch = started;
           if (watch.wakes) continue;
         }
         await watch.next(Math.min(left, retryAfterMs + 1), signal);
@@ -169,26 +173,25 @@ export class LockService {
     }
   }
 
-  private async attempt(
+  private attempt(
     name: string,
     token: string,
-    ttlMs: number,
-  ): Promise<AcquireAnswer | { cause: unknown }> {
-    const giveBack = (answer: AcquireAnswer) => {
-      if (answer.acquired) void this.tryRelease(name, token);
+    { ttlMs, signal }: AcquireOptions,
+  ): Promise<AcquireAnswer | { cause: unknown } | 'aborted'> {
+    const giveBack = (answer: AcquireAnswer | { cause: unknown }) => {
+      if ('acquired' in answer && answer.acquired) void this.tryRelease(name, token);
     };
-    try {
-      return await within(
-        this.backendTimeoutMs,
-        `Lock ${this.driver.name}`,
-        () => this.driver.acquire(name, token, ttlMs),
-        giveBack,
-      );
-    } catch (cause) {
+    const asked = within(
+      this.backendTimeoutMs,
+      `Lock ${this.driver.name}`,
+      () => this.driver.acquire(name, token, ttlMs),
+      giveBack,
+    ).catch((cause: unknown) => {
       // The request may yet be executed: on an ordered connection the release comes after it.
       void this.tryRelease(name, token);
       return { cause };
-    }
+    });
+    return unlessAborted<AcquireAnswer | { cause: unknown }>(asked, signal, giveBack);
   }
 
   private grant(
@@ -223,7 +226,7 @@ export class LockService {
     );
     this.keeper.keep(lease);
     whenLost?.(() => lease.lose());
-    const handle = new LockLease(lease, this.keeper, this.clock, {
+    const handle = new LockLease(lease, this.keeper, {
       extend: async (ttlMs) => {
         const [mine] = await this.extendOne(name, token, ttlMs);
         return mine === true;
