@@ -36,11 +36,18 @@ export class MysqlDialect extends Dialect {
        ${this.assignments.map(([column, value]) => `${column} = IF(${this.takeable}, ${value}, ${column})`).join(',\n')}`;
     const parameters = this.insertParameters(attempt);
     if (returning) {
-      return (await this.run(`${upsert} RETURNING ${this.columns}`, parameters, attempt.wanted)).rows[0];
+      const { rows } = await this.run(`${upsert} RETURNING ${this.columns}`, parameters, attempt.wanted);
+      return this.#own(attempt, rows[0]);
     }
     await this.run(upsert, parameters, attempt.wanted);
     const read = `SELECT ${this.columns} FROM ${this.table} WHERE id = ? FOR UPDATE`;
-    return (await this.run(read, [attempt.id], attempt.wanted)).rows[0];
+    return this.#own(attempt, (await this.run(read, [attempt.id], attempt.wanted)).rows[0]);
+  }
+
+  /** ON DUPLICATE KEY goes for any unique index, also for one that somebody has added: another lock's row is no answer. */
+  #own({ id }: Attempt, row: Row | undefined): Row {
+    if (row?.id === id) return row;
+    throw new Error('The row of this lock is not there. Is there a unique index besides the primary key?');
   }
 
   async extend(locks: readonly HeldLock[], ttlMs: number, delayMs: number): Promise<boolean[]> {

@@ -1,0 +1,101 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DataSource, DataSourceOptions } from 'typeorm';
+import { type SqlLock, sqlLock, type SqlLockOptions } from '../../lib/locks/sql/index.js';
+import { type Flavour, open, openMigrated } from '../stores/typeorm-flavours.js';
+
+export const LONG_MS = 30_000;
+
+const opened: DataSource[] = [];
+
+afterEach(async () => {
+  for (const dataSource of opened.splice(0)) if (dataSource.isInitialized) await dataSource.destroy();
+});
+
+export interface Opened {
+  readonly options: DataSourceOptions;
+  readonly dataSource: DataSource;
+  readonly lock: SqlLock;
+}
+
+/** Locks in a fresh database. */
+export async function locked(
+  flavour: Flavour,
+  lockOptions: Partial<SqlLockOptions> = {},
+  changes: object = {},
+): Promise<Opened> {
+  const options = await flavour.create();
+  const dataSource = await openMigrated(options, changes);
+  opened.push(dataSource);
+  return { options, dataSource, lock: lockOf(flavour, dataSource, lockOptions) };
+}
+
+/** The same locks by another DataSource. */
+export async function another(
+  flavour: Flavour,
+  options: DataSourceOptions,
+  changes: object = {},
+  lockOptions: Partial<SqlLockOptions> = {},
+): Promise<Opened> {
+  const dataSource = await open(options, changes);
+  opened.push(dataSource);
+  return { options, dataSource, lock: lockOf(flavour, dataSource, lockOptions) };
+}
+
+export function lockOf(
+  { storeOptions = {} }: Flavour,
+  dataSource: DataSource,
+  lockOptions: Partial<SqlLockOptions> = {},
+): SqlLock {
+  const { returning: mariaDb, preparedStatements } = storeOptions;
+  return sqlLock({ dataSource, mariaDb, preparedStatements, ...lockOptions });
+}
+
+export function urlOf(options: DataSourceOptions): string {
+  return (options as { url: string }).url;
+}
+
+export function portOf(options: DataSourceOptions): number {
+  return Number(new URL(urlOf(options)).port);
+}
+
+export async function acquired(lock: SqlLock, name: string, token: string, ttlMs = LONG_MS): Promise<bigint> {
+  const answer = await lock.acquire(name, token, ttlMs);
+  if (!answer.acquired) throw new Error(`busy: ${JSON.stringify(answer)}`);
+  return answer.fence;
+}
+
+export async function isFree(lock: SqlLock, name: string): Promise<boolean> {
+  const token = randomUUID();
+  const answer = await lock.acquire(name, token, LONG_MS);
+  return answer.acquired && lock.release(name, token);
+}
+
+/** The `id` of a lock's row. */
+export function idOf(name: string): string {
+  return createHash('sha256').update(name, 'utf16le').digest('hex');
+}
+
+/** As if everything there is had happened longer ago. */
+export async function age(dataSource: DataSource, ms = 120_000): Promise<void> {
+  await dataSource.query(
+    `UPDATE idempotency_lock SET until = until - ${ms}, free_at = free_at - ${ms}, fence = fence - ${ms * 1_000}
+     WHERE id NOT IN ('floor', 'sweep')`,
+  );
+}
+
+/** How many locks have a row, held or not. */
+export async function rowCount(dataSource: DataSource): Promise<number> {
+  const [row] = (await dataSource.query(
+    `SELECT COUNT(*) AS count FROM idempotency_lock WHERE id NOT IN ('floor', 'sweep')`,
+  )) as { count: number | string }[];
+  return Number(row!.count);
+}
+
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`waited in vain for ${condition}`);
+    await sleep(10);
+  }
+}
