@@ -94,11 +94,11 @@ describe.each([REDIS, POSTGRES, MARIADB])('store $name', ({ create }) => {
 
   it('a renewal whose reply was lost is tried again', async () => {
     const aborted: unknown[] = [];
-    const result = await node.run({ key, options: { leaseMs: 900 } }, async ({ signal }) => {
+    const result = await node.run({ key, options: { leaseMs: 1_500 } }, async ({ signal }) => {
       signal.addEventListener('abort', () => aborted.push(signal.reason));
       proxy.cutReply();
       await proxy.nextCut();
-      await sleep(900);
+      await sleep(1_500);
       return 'paid';
     });
     expect(result.value).toBe('paid');
