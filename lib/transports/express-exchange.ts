@@ -20,6 +20,8 @@ const HELD = ['write', 'end', 'writeHead', 'flushHeaders'] as const;
  * (compression) lies further out: what is held here is the plain body, and it is compressed on its way.
  */
 export class ExpressExchange implements HttpExchange {
+  private held: HeldResponse | undefined;
+
   constructor(private readonly response: ServerResponse) {}
 
   setHeader(name: string, value: string): void {
@@ -27,7 +29,12 @@ export class ExpressExchange implements HttpExchange {
   }
 
   capture(maxBytes: number, observer: CaptureObserver): void {
-    new HeldResponse(this.response, maxBytes, observer).hold();
+    this.held = new HeldResponse(this.response, maxBytes, observer);
+    this.held.hold();
+  }
+
+  shield(): void {
+    this.held?.shield();
   }
 
   replay(stored: StoredResponse): Promise<void> {
@@ -69,7 +76,7 @@ class HeldResponse {
   private state: 'collecting' | 'settling' | 'passing' = 'collecting';
   private ended = false;
   private readonly endCallbacks: Callback[] = [];
-  private revealClose: () => void = () => undefined;
+  private revealClose: (() => void) | undefined;
   private readonly original = new Map<(typeof HELD)[number], unknown>();
 
   constructor(
@@ -89,9 +96,17 @@ class HeldResponse {
       // Headers wanted early: somebody streams, and the client is not to wait for the end.
       flushHeaders: () => void this.settle(null),
     });
-    this.revealClose = hideClose(response, () => {
-      if (!this.ended && this.state === 'collecting') this.observer.cut();
-    });
+    response.once('close', () => this.closed());
+    // A stream piped by hand; those that Nest sends are announced.
+    response.once('pipe', () => this.shield());
+  }
+
+  shield(): void {
+    if (this.state === 'collecting') this.revealClose ??= hideClose(this.response, () => this.closed());
+  }
+
+  private closed(): void {
+    if (!this.ended && this.state === 'collecting') this.observer.cut();
   }
 
   private write(chunk: unknown, encoding: unknown, callback: unknown): boolean {
@@ -167,7 +182,7 @@ class HeldResponse {
     const shadows = this.response as { headersSent?: boolean; writableEnded?: boolean };
     delete shadows.headersSent;
     delete shadows.writableEnded;
-    this.revealClose();
+    this.revealClose?.();
   }
 
   private looksSent(property: 'headersSent' | 'writableEnded'): void {

@@ -32,7 +32,7 @@ export interface FastifyLike {
 interface Capture {
   readonly maxBytes: number;
   readonly observer: CaptureObserver;
-  readonly revealClose: () => void;
+  revealClose?: () => void;
 }
 
 /** Instances that have the hook. */
@@ -63,16 +63,14 @@ export class FastifyExchange implements HttpExchange {
 
   capture(maxBytes: number, observer: CaptureObserver): void {
     const { reply } = this;
-    const { raw } = reply;
-    const revealClose = hideClose(raw, () => {
-      if (!captures.has(reply)) return;
-      if (!raw.writableFinished) return observer.cut();
-      // Written past the hooks (`reply.raw`): there is nothing to come. After a mere disconnect there is.
-      captures.delete(reply);
-      revealClose();
-      void observer.answered({ status: raw.statusCode, headers: {}, body: null });
-    });
-    captures.set(reply, { maxBytes, observer, revealClose });
+    captures.set(reply, { maxBytes, observer });
+    reply.raw.once('close', () => closed(reply));
+  }
+
+  shield(): void {
+    const { reply } = this;
+    const capture = captures.get(reply);
+    if (capture) capture.revealClose ??= hideClose(reply.raw, () => closed(reply));
   }
 
   async replay(stored: StoredResponse): Promise<void> {
@@ -98,11 +96,19 @@ function applyAnswer(reply: FastifyReplyLike, { status, headers, body }: StoredR
   return isEmpty ? undefined : Buffer.from(body.buffer, body.byteOffset, body.length);
 }
 
-async function hold(
-  reply: FastifyReplyLike,
-  payload: unknown,
-  { maxBytes, observer, revealClose }: Capture,
-): Promise<unknown> {
+function closed(reply: FastifyReplyLike): void {
+  const capture = captures.get(reply);
+  if (!capture) return;
+  const { observer, revealClose } = capture;
+  if (!reply.raw.writableFinished) return observer.cut();
+  // Written past the hooks (`reply.raw`): there is nothing to come. After a mere disconnect there is.
+  captures.delete(reply);
+  revealClose?.();
+  void observer.answered({ status: reply.raw.statusCode, headers: {}, body: null });
+}
+
+async function hold(reply: FastifyReplyLike, payload: unknown, capture: Capture): Promise<unknown> {
+  const { maxBytes, observer } = capture;
   const collected = isStream(payload)
     ? await collect(payload, maxBytes)
     : { body: bytesOf(payload), rest: payload };
@@ -112,7 +118,7 @@ async function hold(
     headers: reply.getHeaders(),
     body: body && body.length <= maxBytes ? body : null,
   });
-  revealClose();
+  capture.revealClose?.();
   if (!substitute) return rest;
   for (const name of Object.keys(reply.getHeaders())) {
     if (name.startsWith('content-')) reply.removeHeader(name);

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 
 /**
  * Keeps it from everybody that the client has gone away, until the answer is stored: pipes, and Nest for the
- * files it sends, would tear down half an answer that is to be recorded as a whole.
+ * files it sends, would tear down half an answer that is to be recorded as a whole. For streams only: it costs.
  *
  * @param closed is told instead, at once.
  * @returns lets everybody know what was kept from them.

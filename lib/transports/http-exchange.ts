@@ -1,4 +1,5 @@
 import type { OutgoingHttpHeaders } from 'node:http';
+import { StreamableFile } from '@nestjs/common';
 import type { IdempotencyError } from '../idempotency.errors.js';
 import { type IdempotentCall, localCall } from '../idempotency.call.js';
 import type { StoredResponse } from '../stores/result-store.js';
@@ -27,6 +28,8 @@ export interface HttpExchange {
   setHeader(name: string, value: string): void;
   /** Holds back what is written from now on, up to `maxBytes`. */
   capture(maxBytes: number, observer: CaptureObserver): void;
+  /** For an answer that streams: keeps it whole although its client may go away. Only while it is held back. */
+  shield(): void;
   /** Sends a stored answer. Once it resolves, whatever Nest or an interceptor writes is ignored. */
   replay(response: StoredResponse): Promise<void>;
 }
@@ -66,6 +69,17 @@ export function httpCall(request: any, scope: string): IdempotentCall {
     headers: request.headers,
     route: request.routeOptions?.url ?? request.route?.path,
   });
+}
+
+/** Whether Nest sends a value piece by piece, and stops when the client is gone. */
+export function isStreaming(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return (
+    value instanceof StreamableFile ||
+    'pipe' in value ||
+    'getReader' in value ||
+    Symbol.asyncIterator in value
+  );
 }
 
 /** Statuses whose answer has no body. */

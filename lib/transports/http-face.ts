@@ -17,7 +17,13 @@ import type { IdempotentRoute } from '../idempotency.route.js';
 import { decodeOutcome } from '../idempotency.value.js';
 import { ExpressExchange } from './express-exchange.js';
 import { FastifyExchange, type FastifyLike } from './fastify-exchange.js';
-import { httpCall, type HttpExchange, problemHeaders, REPLAYED_HEADER } from './http-exchange.js';
+import {
+  httpCall,
+  type HttpExchange,
+  isStreaming,
+  problemHeaders,
+  REPLAYED_HEADER,
+} from './http-exchange.js';
 import { HttpSettlement, RenderedReplay } from './http-settlement.js';
 
 /** Marks an answer of a call that ran without protection (`onUnavailable: 'run'`). */
@@ -75,6 +81,7 @@ export class HttpFace implements OnModuleInit {
       return watched(
         frames.run(frame, () => next.handle()),
         settlement,
+        exchange,
       );
     }
     if (begun.response.status !== null) {
@@ -116,10 +123,19 @@ export class HttpFace implements OnModuleInit {
   }
 }
 
-/** Tells the settlement when somebody stops listening while the body still runs. */
-function watched(answer$: Observable<unknown>, settlement: HttpSettlement): Observable<unknown> {
+/** Tells the settlement when somebody stops listening while the body still runs, and the exchange of streams. */
+function watched(
+  answer$: Observable<unknown>,
+  settlement: HttpSettlement,
+  exchange: HttpExchange,
+): Observable<unknown> {
   return answer$.pipe(
-    tap({ error: () => settlement.abandonIfRunning() }),
+    tap({
+      next: (value) => {
+        if (isStreaming(value)) exchange.shield();
+      },
+      error: () => settlement.abandonIfRunning(),
+    }),
     finalize(() => settlement.abandonIfRunning()),
   );
 }
