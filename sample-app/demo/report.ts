@@ -29,7 +29,9 @@ export function problemsOf(played: Case): string[] {
   const { orderId, ran, ledgerRows, otherAmount, answers, late, surprises } = played;
   const different = answers.filter((body) => !body.equals(answers[0]!)).length;
   return [
-    ...surprises,
+    ...[...new Set(surprises)].map(
+      (one) => `${surprises.filter((other) => other === one).length} times ${one}`,
+    ),
     ...(ledgerRows === 1 ? [] : [`the ledger has ${ledgerRows} payouts, expected is 1`]),
     ...(ran === 1 ? [] : [`the refund ran ${ran} times, expected is once`]),
     ...(different === 0 ? [] : [`${different} answers are not the bytes of the first`]),
