@@ -1,5 +1,5 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import { finished } from 'node:stream';
+import { finished, type Readable } from 'node:stream';
 import type { StoredResponse } from '../stores/result-store.js';
 import { hideClose } from './hidden-close.js';
 import {
@@ -13,7 +13,7 @@ import {
 type Callback = (error?: Error | null) => void;
 
 /** What leads to the wire. */
-const HELD = ['write', 'end', 'writeHead', 'flushHeaders'] as const;
+const HELD = ['write', 'end', 'writeHead', 'flushHeaders', 'destroy'] as const;
 
 /**
  * Express, at its wire: `write` and `end` of the one response. Middleware that wraps them earlier
@@ -76,6 +76,7 @@ class HeldResponse {
   private state: 'collecting' | 'settling' | 'passing' = 'collecting';
   private ended = false;
   private readonly endCallbacks: Callback[] = [];
+  private source: Readable | undefined;
   private revealClose: (() => void) | undefined;
   private readonly original = new Map<(typeof HELD)[number], unknown>();
 
@@ -95,10 +96,17 @@ class HeldResponse {
       writeHead: (status: number, ...rest: unknown[]) => this.writeHead(status, rest),
       // Headers wanted early: somebody streams, and the client is not to wait for the end.
       flushHeaders: () => void this.settle(null),
+      destroy: (error?: Error) => {
+        void this.tearDown(error);
+        return response;
+      },
     });
     response.once('close', () => this.closed());
     // A stream piped by hand; those that Nest sends are announced.
-    response.once('pipe', () => this.shield());
+    response.once('pipe', (source: Readable) => {
+      this.source = source;
+      this.shield();
+    });
   }
 
   shield(): void {
@@ -127,8 +135,9 @@ class HeldResponse {
     this.looksSent('writableEnded');
     const done = [chunk, encoding, callback].find((argument) => typeof argument === 'function');
     if (done) this.endCallbacks.push(done as Callback);
-    if (this.state === 'collecting')
-      void this.settle(this.bytes > this.maxBytes ? null : Buffer.concat(this.chunks));
+    // A source that broke ends half an answer: not to be repeated as if it were a whole one.
+    const isWhole = this.bytes <= this.maxBytes && !this.source?.errored;
+    if (this.state === 'collecting') void this.settle(isWhole ? Buffer.concat(this.chunks) : null);
     return this.response;
   }
 
@@ -174,6 +183,21 @@ class HeldResponse {
       else response.write(Buffer.concat(this.chunks));
       response.emit('drain');
     }
+  }
+
+  /** Whoever answers gives up. */
+  private async tearDown(error: Error | undefined): Promise<void> {
+    if (this.state === 'collecting') {
+      this.state = 'settling';
+      const { response } = this;
+      await this.observer.answered({
+        status: response.statusCode,
+        headers: response.getHeaders(),
+        body: null,
+      });
+      this.letGo();
+    }
+    this.response.destroy(error);
   }
 
   private letGo(): void {

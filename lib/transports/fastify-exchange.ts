@@ -109,9 +109,10 @@ function closed(reply: FastifyReplyLike): void {
 
 async function hold(reply: FastifyReplyLike, payload: unknown, capture: Capture): Promise<unknown> {
   const { maxBytes, observer } = capture;
-  const collected = isStream(payload)
-    ? await collect(payload, maxBytes)
-    : { body: bytesOf(payload), rest: payload };
+  const collected =
+    isStream(payload) && !isEventStream(reply)
+      ? await collect(payload, maxBytes)
+      : { body: bytesOf(payload), rest: payload };
   const { body, rest } = collected;
   const substitute = await observer.answered({
     status: reply.statusCode,
@@ -161,6 +162,11 @@ async function* continued(
 async function* failing(chunks: Buffer[], error: unknown): AsyncGenerator<Buffer> {
   yield* chunks;
   throw error;
+}
+
+/** Has no end the client is to wait for. */
+function isEventStream(reply: FastifyReplyLike): boolean {
+  return String(reply.getHeaders()['content-type']).startsWith('text/event-stream');
 }
 
 function isStream(payload: unknown): payload is Readable {
