@@ -11,6 +11,8 @@ import { ReleaseWatch } from './release-watch.js';
 
 /** How often a record may vanish between refusal and read before the store counts as broken. */
 const VANISHINGS = 5;
+/** Pause before the next look at a key whose lease is over but not yet free, in milliseconds. */
+const LEAST_PAUSE_MS = 50;
 
 /** A key that was claimed; whoever holds this has to settle it. */
 export interface Grant {
@@ -63,7 +65,7 @@ export class Claimer {
           watch = await ReleaseWatch.start(identity.id, this.wakeUp, policy.backendTimeoutMs);
           if (watch.wakes) continue;
         }
-        await watch.next(Math.min(left, seen.leaseRemainingMs + 1));
+        await watch.next(Math.min(left, Math.max(seen.leaseRemainingMs + 1, LEAST_PAUSE_MS)));
       }
     } finally {
       watch?.stop();

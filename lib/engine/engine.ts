@@ -37,6 +37,8 @@ export type Begun =
 /** A call of this process that is claiming or running; its duplicates look here first. */
 interface Slot {
   readonly fingerprint: string;
+  /** Its claim may take long: it waits for an owner elsewhere. */
+  readonly waits: boolean;
   readonly claimed: Promise<Claimed>;
   ownership?: Ownership;
 }
@@ -145,11 +147,15 @@ export class IdempotencyEngine {
       }
       if (slot?.ownership && slot.fingerprint !== identity.fingerprint)
         return this.answer(slot.ownership.running, identity);
-      // Another payload has nothing to learn from a claim under way: it asks for itself.
-      const joined = slot?.fingerprint === identity.fingerprint ? slot : undefined;
+      const joined = slot && isJoinable(slot, identity, policy) ? slot : undefined;
       const claimed = await (joined?.claimed ?? this.contendInSlot(identity, policy, waitUntil));
       if (claimed.is === 'failed') throw claimed.error;
-      if (claimed.is === 'found') return this.answer(claimed.seen, identity);
+      if (claimed.is === 'found') {
+        // The one that asked waits no longer for an owner elsewhere; this call may have time left.
+        const isEarly = joined && policy.onConflict === 'wait' && this.clock.mono() < waitUntil;
+        if (isEarly && isRunning(claimed.seen, identity)) continue;
+        return this.answer(claimed.seen, identity);
+      }
       const { ownership } = claimed;
       if (!joined) return { kind: 'run', ownership };
       if (policy.onConflict === 'reject') return this.answer(ownership.running, identity);
@@ -170,7 +176,8 @@ export class IdempotencyEngine {
       (error: unknown): Claimed => ({ is: 'failed', error }),
     );
     const taken = this.slots.get(identity.id);
-    const slot: Slot = { fingerprint: identity.fingerprint, claimed };
+    const waits = policy.onConflict === 'wait';
+    const slot: Slot = { fingerprint: identity.fingerprint, waits, claimed };
     if (!taken) this.slots.set(identity.id, slot);
     const result = await claimed;
     if (result.is === 'owned') {
@@ -249,4 +256,13 @@ export class IdempotencyEngine {
     log.warn(`${where} refused: ${cause.message}`);
     throw new IdempotencyError('unavailable', { retryAfterMs: RETRY_AFTER_MS, cause });
   }
+}
+
+/** Another payload has nothing to learn from a claim under way, and who does not wait has no time for one that does. */
+function isJoinable(slot: Slot, { fingerprint }: CallIdentity, { onConflict }: CallPolicy): boolean {
+  return slot.fingerprint === fingerprint && (!!slot.ownership || !slot.waits || onConflict === 'wait');
+}
+
+function isRunning(seen: Seen, { fingerprint }: CallIdentity): boolean {
+  return seen.state === 'running' && (seen.fingerprint ?? fingerprint) === fingerprint;
 }
