@@ -73,7 +73,7 @@ async function openShop(urls: StackUrls, module = {}): Promise<Shop> {
 
 interface Backend {
   readonly name: string;
-  start(): Promise<{ server: Server; urls: StackUrls }>;
+  readonly start: () => Promise<{ server: Server; urls: StackUrls }>;
 }
 
 const BACKENDS: Backend[] = [
