@@ -25,6 +25,7 @@ export {
 export { LockLease, type ReleaseOutcome } from './locks/lock-lease.js';
 export { type AcquireAnswer, LockDriver, type LockRef } from './locks/lock-driver.js';
 export { memoryLock } from './locks/memory.lock.js';
+export { quorumLock, type QuorumOptions } from './locks/quorum/quorum.lock.js';
 export { memoryStore } from './stores/memory.store.js';
 export {
   type ClaimAnswer,

@@ -1,4 +1,10 @@
 /**
+ * How far a fence may run ahead of the clock of the server that gives it, in milliseconds. Fences are times in
+ * microseconds: after a server forgot them, its clock makes them grow, if they were not far ahead of it.
+ */
+export const FENCE_LEAD_MS = 200;
+
+/**
  * What the author of a lock driver implements. Waiting, renewal, loss detection, queues inside the process
  * and time-outs are not the driver's business: `LockService` does them once for all drivers.
  *
@@ -23,8 +29,13 @@ export abstract class LockDriver {
    */
   readonly queues: boolean = false;
 
-  /** One attempt to lock `name` for `ttlMs` under `token`. */
-  abstract acquire(name: string, token: string, ttlMs: number): Promise<AcquireAnswer>;
+  /**
+   * One attempt to lock `name` for `ttlMs` under `token`.
+   *
+   * @param leastFence what a quorum would like the fence to be, so that all its nodes give the same. A driver
+   * may follow it as far as it is ahead of its own clock by no more than `FENCE_LEAD_MS`, or ignore it.
+   */
+  abstract acquire(name: string, token: string, ttlMs: number, leastFence?: bigint): Promise<AcquireAnswer>;
 
   /**
    * Prolongs several locks in one round trip, each to `ttlMs` from now.

@@ -1,5 +1,5 @@
 import { systemClock, type Clock } from '../engine/clock.js';
-import { type AcquireAnswer, LockDriver, type LockRef } from './lock-driver.js';
+import { type AcquireAnswer, FENCE_LEAD_MS, LockDriver, type LockRef } from './lock-driver.js';
 
 interface Holding {
   readonly token: string;
@@ -22,14 +22,14 @@ export class MemoryLock extends LockDriver {
     super();
   }
 
-  async acquire(name: string, token: string, ttlMs: number): Promise<AcquireAnswer> {
+  async acquire(name: string, token: string, ttlMs: number, leastFence = 0n): Promise<AcquireAnswer> {
     const now = this.clock.mono();
     const held = this.holdings.get(name);
     if (held && held.until > now && held.token !== token) {
       return { acquired: false, retryAfterMs: held.until - now, holder: held.token };
     }
     this.dropExpired(now);
-    const fence = held?.token === token && held.until > now ? held.fence : this.nextFence();
+    const fence = held?.token === token && held.until > now ? held.fence : this.nextFence(leastFence);
     this.holdings.set(name, { token, fence, until: now + ttlMs });
     return { acquired: true, fence };
   }
@@ -66,9 +66,11 @@ export class MemoryLock extends LockDriver {
   }
 
   /** Microseconds of the wall clock, or one more than the last: grows also over a restart of the process. */
-  private nextFence(): bigint {
+  private nextFence(leastFence: bigint): bigint {
     const now = BigInt(this.clock.wall()) * 1000n;
     this.lastFence = now > this.lastFence ? now : this.lastFence + 1n;
+    const isNear = leastFence <= now + BigInt(FENCE_LEAD_MS) * 1000n;
+    if (leastFence > this.lastFence && isNear) this.lastFence = leastFence;
     return this.lastFence;
   }
 

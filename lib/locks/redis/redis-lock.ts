@@ -2,7 +2,7 @@ import { KeySpace, wholeMs } from '../../redis/keys.js';
 import { checkRedisOptions, type RedisClient } from '../../redis/redis-client.js';
 import { connectionOf, type RedisConnection } from '../../redis/redis-connection.js';
 import { ASSERT_PRIMARY, NEXT_FENCE, Script, WAKE } from '../../redis/script.js';
-import { type AcquireAnswer, LockDriver, type LockRef } from '../lock-driver.js';
+import { type AcquireAnswer, FENCE_LEAD_MS, LockDriver, type LockRef } from '../lock-driver.js';
 
 export interface RedisLockOptions {
   /** An ioredis client, `Redis` or `Cluster`. You make it and you end it; it may be shared. */
@@ -11,7 +11,10 @@ export interface RedisLockOptions {
   readonly keyPrefix?: string;
 }
 
-/** KEYS: lock, last fence. ARGV: token, life in ms. Answers the fence, or life left and holder. */
+/**
+ * KEYS: lock, last fence. ARGV: token, life in ms, least fence (may be missing). Answers the fence, or life
+ * left and holder.
+ */
 const ACQUIRE = new Script(`
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
   local holder = redis.call('GET', KEYS[1])
@@ -21,6 +24,11 @@ if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
 ${NEXT_FENCE}
+local least = tonumber(ARGV[3] or 0)
+if least > fence and least <= time[1] * 1000000 + time[2] + ${FENCE_LEAD_MS}000 then
+  fence = least
+  redis.call('SET', KEYS[2], fence)
+end
 return fence
 `);
 
@@ -78,9 +86,10 @@ export class RedisLock extends LockDriver {
     this.keys = new KeySpace(options.keyPrefix);
   }
 
-  async acquire(name: string, token: string, ttlMs: number): Promise<AcquireAnswer> {
+  async acquire(name: string, token: string, ttlMs: number, leastFence?: bigint): Promise<AcquireAnswer> {
     const keys = [this.keys.key('lock', name), this.keys.fence(name)];
-    const reply = await this.connection.take(token, ACQUIRE, keys, [token, wholeMs(ttlMs)]);
+    const args = [token, wholeMs(ttlMs), ...(leastFence === undefined ? [] : [String(leastFence)])];
+    const reply = await this.connection.take(token, ACQUIRE, keys, args);
     if (!Array.isArray(reply)) return { acquired: true, fence: BigInt(reply as number | string) };
     const [left, holder] = reply as [number | string, Buffer];
     // Somebody removed its expiry: nobody can tell.
