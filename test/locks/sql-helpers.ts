@@ -55,6 +55,11 @@ export function urlOf(options: DataSourceOptions): string {
   return (options as { url: string }).url;
 }
 
+/** What a fixture needs to open it: `type` and place. */
+export function placeOf(options: DataSourceOptions): string[] {
+  return [options.type, options.type === 'better-sqlite3' ? options.database : urlOf(options)];
+}
+
 export function portOf(options: DataSourceOptions): number {
   return Number(new URL(urlOf(options)).port);
 }
@@ -86,9 +91,9 @@ export async function age(dataSource: DataSource, ms = 120_000): Promise<void> {
 
 /** How many locks have a row, held or not. */
 export async function rowCount(dataSource: DataSource): Promise<number> {
-  const [row] = (await dataSource.query(
+  const [row] = await dataSource.query<{ count: number | string }[]>(
     `SELECT COUNT(*) AS count FROM idempotency_lock WHERE id NOT IN ('floor', 'sweep')`,
-  )) as { count: number | string }[];
+  );
   return Number(row!.count);
 }
 
