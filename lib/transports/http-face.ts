@@ -123,7 +123,10 @@ export class HttpFace implements OnModuleInit {
   }
 }
 
-/** Tells the settlement when somebody stops listening while the body still runs, and the exchange of streams. */
+/**
+ * Tells the settlement when somebody stops listening while the body still runs, and the exchange of streams and
+ * of refusals that come out of the body (`assertHeld`, a nested call).
+ */
 function watched(
   answer$: Observable<unknown>,
   settlement: HttpSettlement,
@@ -134,7 +137,10 @@ function watched(
       next: (value) => {
         if (isStreaming(value)) exchange.shield();
       },
-      error: () => settlement.abandonIfRunning(),
+      error: (error: unknown) => {
+        if (error instanceof IdempotencyError) setHeaders(exchange, problemHeaders(error));
+        settlement.abandonIfRunning();
+      },
     }),
     finalize(() => settlement.abandonIfRunning()),
   );
