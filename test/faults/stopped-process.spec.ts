@@ -103,6 +103,9 @@ describe.each(STACKS)('$name, an owner that was stopped for longer than its leas
     const { stack, app, keys, answers, successors } = scene;
     expect(await stack.ledger.payers(keys.guarded)).toEqual([`p${successor.process.pid}`]);
     expect(answers.guarded).toMatchObject({ status: 409, json: { code: 'lease-lost' } });
+    expect(answers.guarded.headers.get('content-type')).toContain('application/problem+json');
+    expect(answers.guarded.headers.get('cache-control')).toBe('no-store');
+    expect(answers.guarded.headers.get('retry-after')).toBe('1');
     const again = await app.pay(keys.guarded, { hold: true, guarded: true });
     expect(again.text).toBe(successors.guarded.text);
   });
