@@ -1,30 +1,6 @@
 import { PLATFORMS } from '../support/http-app.js';
-import { sharedMariaDb, sharedPostgres, sharedRedisUrl } from '../support/servers.js';
-import { eventually, SampleInside, sqliteUrl, type Variables } from './sample-app.js';
-
-const REDIS = () => ({ REDIS_URL: sharedRedisUrl() });
-
-/** What the app runs on. Both platforms of a database start on it at the same time. */
-const BACKENDS: [name: string, variables: () => Promise<Variables>][] = [
-  ['SQLite, lock in memory', async () => ({ DATABASE_URL: sqliteUrl() })],
-  [
-    'PostgreSQL, lock in Redis',
-    async () => ({ DATABASE_URL: await sharedPostgres().createDatabase(), LOCK: 'redis', ...REDIS() }),
-  ],
-  [
-    'MariaDB, lock in Redis',
-    async () => ({ DATABASE_URL: await sharedMariaDb().createDatabase(), LOCK: 'redis', ...REDIS() }),
-  ],
-  [
-    'results in Redis, no lock',
-    async () => ({
-      DATABASE_URL: await sharedPostgres().createDatabase(),
-      LOCK: 'none',
-      STORE: 'redis',
-      ...REDIS(),
-    }),
-  ],
-];
+import { BACKENDS, problem } from './backends.js';
+import { eventually, SampleInside } from './sample-app.js';
 
 describe.each(BACKENDS)('%s', (_name, variablesOf) => {
   const apps = {} as Record<(typeof PLATFORMS)[number], SampleInside>;
@@ -207,7 +183,3 @@ describe.each(BACKENDS)('%s', (_name, variablesOf) => {
     });
   });
 });
-
-function problem(status: number, code: string) {
-  return { status, json: expect.objectContaining({ status, code, title: expect.any(String) }) };
-}

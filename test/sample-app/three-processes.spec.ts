@@ -33,7 +33,7 @@ describe('three payment services over one Redis and one PostgreSQL', () => {
       LOCK: 'redis',
       REDIS_URL: sharedRedisUrl(),
       LEASE_MS: '5000',
-      BANK_LATENCY_MS: '500',
+      BANK_LATENCY_MS: '1000',
     };
     const start = () => SampleProcess.start(variables);
     apps = await Promise.all([start(), start(), start()]);
@@ -108,7 +108,7 @@ describe('a payment service over results in Redis', () => {
   it('is killed after the payout, before its answer was recorded: the next attempt finds it and answers without paying', async () => {
     const redis = await startRedis();
     const DATABASE_URL = await sharedPostgres().createDatabase();
-    const variables = { DATABASE_URL, LEASE_MS: '3000', BANK_LATENCY_MS: '300' };
+    const variables = { DATABASE_URL, LEASE_MS: '4000', BANK_LATENCY_MS: '1000' };
     // The results are in a Redis that stands still at the moment they are to be stored.
     const store = { STORE: 'redis', LOCK: 'none', REDIS_URL: redis.url };
     const [victim, other] = await Promise.all([
