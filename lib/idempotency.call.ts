@@ -60,7 +60,7 @@ export function defaultOnError(error: unknown): ErrorDecision {
     : 'release';
 }
 
-/** Applies `onError`. A hook that itself fails decides nothing: the outcome is then uncertain. */
+/** Applies `onError`. A hook that itself fails, or gives another word, decides nothing: the outcome is then uncertain. */
 export function decide(
   onError: OnError,
   error: unknown,
@@ -70,11 +70,22 @@ export function decide(
   let decision: ErrorDecision;
   try {
     decision = typeof onError === 'function' ? onError(error, call) : onError;
+    if (!isErrorDecision(decision)) throw new Error(`it returned ${describe(decision)}`);
   } catch (failure) {
     report(`onError of ${call.scope} failed, the outcome counts as uncertain: ${String(failure)}`);
     return 'uncertain';
   }
   return decision === 'replay' && isNeverStored(statusOf(error) ?? 0) ? 'release' : decision;
+}
+
+export function isErrorDecision(value: unknown): value is ErrorDecision {
+  return value === 'release' || value === 'replay' || value === 'uncertain';
+}
+
+function describe(value: unknown): string {
+  // Of an asynchronous hook; what becomes of it is too late.
+  if (value instanceof Promise) value.catch(() => undefined);
+  return typeof value === 'string' ? JSON.stringify(value) : Object.prototype.toString.call(value);
 }
 
 function statusOf(error: unknown): number | undefined {

@@ -11,7 +11,7 @@ import {
   validateSync,
   type ValidationArguments,
 } from 'class-validator';
-import { defaultOnError, type IdempotentCall, type OnError } from './idempotency.call.js';
+import { defaultOnError, isErrorDecision, type IdempotentCall, type OnError } from './idempotency.call.js';
 import { IdempotencyOptionsError } from './idempotency.errors.js';
 import { hours, minutes, seconds } from './durations.js';
 import type { LockDriver } from './locks/lock-driver.js';
@@ -212,7 +212,7 @@ function isFunction(value: unknown): boolean {
 }
 
 function isOnError(value: unknown): boolean {
-  return isFunction(value) || ['release', 'replay', 'uncertain'].includes(value as string);
+  return isFunction(value) || isErrorDecision(value);
 }
 
 function isHeaderList(value: unknown): boolean {
