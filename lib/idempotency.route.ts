@@ -10,7 +10,7 @@ import type { IdempotentMetadata, KeyFunction } from './idempotent.decorator.js'
 import { fingerprintOf } from './identity/fingerprint.js';
 import { recordId } from './identity/identity.js';
 import { checkKey, keyFromHeader } from './identity/key-header.js';
-import { describeTemplate } from './identity/key-template.js';
+import { missingIn } from './identity/key-template.js';
 import { headerSelection, type HeaderSelection } from './transports/response-headers.js';
 
 /** Transports whose callers have somebody behind them who should be known. */
@@ -50,7 +50,7 @@ export class IdempotentRoute {
     const key = await this.keyOf(call);
     if (key === undefined) {
       if (!this.policy.required) return null;
-      throw new IdempotencyError('key-missing', { detail: this.missingKey() });
+      throw new IdempotencyError('key-missing', { detail: this.missingKey(call) });
     }
     const principal = await principalOf(this.module, call);
     return {
@@ -80,11 +80,11 @@ export class IdempotentRoute {
     return checkKey(made);
   }
 
-  private missingKey(): string {
+  private missingKey(call: IdempotentCall): string {
     const { key } = this.metadata;
     if (key === undefined)
       return 'Send the header Idempotency-Key with a value that is new for every operation.';
-    if (typeof key === 'string') return `The key is made of ${describeTemplate(key)}, which this call lacks.`;
+    if (typeof key === 'string') return `The key is made of ${missingIn(key, call)}, which this call lacks.`;
     return 'The key of this operation could not be made of this call.';
   }
 }
@@ -100,11 +100,19 @@ export async function principalOf(
 ): Promise<string | null> {
   if (principal === 'none') return null;
   const owner = await principal(call);
-  if (owner !== undefined && owner !== null && owner !== '') return String(owner);
+  if (owner !== undefined && owner !== null && owner !== '') return ownerName(owner);
   if (!HAVE_CALLERS.has(call.transport)) return null;
   throw new IdempotencyError('principal-missing', {
     detail: 'Keys belong to a caller; sign in, so that it is known who that is.',
   });
+}
+
+function ownerName(owner: unknown): string {
+  if (typeof owner === 'string' || typeof owner === 'bigint' || Number.isFinite(owner)) return String(owner);
+  throw new IdempotencyOptionsError(
+    `The function principal returned ${Array.isArray(owner) ? 'a list' : `a value of type ${typeof owner}`}; it must ` +
+      'return a text or a number, such as request.user?.id: of anything else many callers would have the same',
+  );
 }
 
 /** Body, route template and params; the payload of a message; the arguments of a method. */

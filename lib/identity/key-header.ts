@@ -30,6 +30,8 @@ export function checkKey(key: string): string {
   if (key.length > MAX_KEY_LENGTH)
     throw invalid(`it has ${key.length} characters; at most ${MAX_KEY_LENGTH} are allowed`);
   if (hasControlCharacters(key)) throw invalid('it has control characters');
+  // As bytes they would all be the same.
+  if (/\p{Surrogate}/u.test(key)) throw invalid('it has halves of characters (unpaired surrogates)');
   return key;
 }
 

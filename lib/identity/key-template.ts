@@ -33,10 +33,11 @@ export function compileKeyTemplate(template: string): KeyMaker {
   };
 }
 
-/** Says which values of a call a template lacks, for the message of the refusal. */
-export function describeTemplate(template: string): string {
+/** Says which values of a template a call lacks, for the message of the refusal. */
+export function missingIn(template: string, call: object): string {
   return parse(template)
-    .placeholders.map(({ text }) => `{${text}}`)
+    .placeholders.filter(({ path }) => isMissing(lookUp(call, path)))
+    .map(({ text }) => `{${text}}`)
     .join(', ');
 }
 
@@ -77,16 +78,24 @@ function checkSeparators(template: string, literals: readonly string[]): string 
 }
 
 function valueAt(call: object, { path, text }: Placeholder): string | undefined {
+  const value = lookUp(call, path);
+  if (isMissing(value)) return undefined;
+  if (typeof value === 'string') return value;
+  if (typeof value === 'bigint' || typeof value === 'boolean' || Number.isFinite(value)) return String(value);
+  throw new IdempotencyError('key-invalid', { detail: `{${text}} must be a text or a number.` });
+}
+
+function lookUp(call: object, path: readonly string[]): unknown {
   let value: unknown = call;
   for (const name of path) {
     if (value === null || value === undefined) return undefined;
-    value = Object(value)[name];
+    value = (Object(value) as Record<string, unknown>)[name];
   }
-  if (value === null || value === undefined || value === '') return undefined;
-  if (typeof value === 'string') return value;
-  if (typeof value === 'bigint' || typeof value === 'boolean') return String(value);
-  if (typeof value === 'number' && Number.isFinite(value)) return String(value);
-  throw new IdempotencyError('key-invalid', { detail: `{${text}} must be a text or a number.` });
+  return value;
+}
+
+function isMissing(value: unknown): boolean {
+  return value === null || value === undefined || value === '';
 }
 
 function percentEncode(character: string): string {
