@@ -74,7 +74,7 @@ export class Claimer {
 
   /** One attempt. @returns null when the record vanished while it was looked at. */
   private async tryOnce(identity: CallIdentity, policy: CallPolicy, token: string): Promise<Met | null> {
-    const lock = await this.lock(identity, policy);
+    const lock = this.locks && (await this.lock(this.locks, identity, policy));
     if (lock && 'retryAfterMs' in lock) {
       return { seen: (await this.find(identity.id, policy)) ?? beingClaimed(lock.retryAfterMs) };
     }
@@ -96,11 +96,11 @@ export class Claimer {
   }
 
   private async lock(
+    locks: LockService,
     identity: CallIdentity,
     { leaseMs: ttlMs, maxHoldMs }: CallPolicy,
-  ): Promise<LockLease | { retryAfterMs: number } | undefined> {
-    const result = await this.locks?.acquire(identity.id, { ttlMs, maxHoldMs });
-    if (!result) return undefined;
+  ): Promise<LockLease | { retryAfterMs: number }> {
+    const result = await locks.acquire(identity.id, { ttlMs, maxHoldMs });
     if (result.status === 'acquired') return result.lease;
     if (result.status === 'busy') return { retryAfterMs: result.retryAfterMs };
     const cause = 'cause' in result ? result.cause : undefined;

@@ -102,13 +102,11 @@ export class IdempotencyEngine {
    * @throws IdempotencyError for every refusal: `key-reused`, `in-progress`, `response-not-replayable`,
    * `outcome-uncertain`, `unavailable`.
    */
-  async begin(identity: CallIdentity, policy: CallPolicy): Promise<Begun> {
-    try {
-      return await this.claimOrMeet(identity, policy);
-    } catch (error) {
+  begin(identity: CallIdentity, policy: CallPolicy): Promise<Begun> {
+    return this.claimOrMeet(identity, policy).catch((error: unknown) => {
       if (!(error instanceof BackendUnavailableError)) throw error;
       return this.unavailable(identity, policy, error);
-    }
+    });
   }
 
   /** Puts the answer a recorded value was made into in its place. Failing costs only making it again. */
@@ -166,27 +164,24 @@ export class IdempotencyEngine {
   }
 
   /** The one of this process that asks the backends; the others wait for its answer. */
-  private async contendInSlot(
-    identity: CallIdentity,
-    policy: CallPolicy,
-    waitUntil: number,
-  ): Promise<Claimed> {
+  private contendInSlot(identity: CallIdentity, policy: CallPolicy, waitUntil: number): Promise<Claimed> {
+    const leave = (result: Claimed) => {
+      if (result.is === 'owned') {
+        slot.ownership = result.ownership;
+        this.slots.set(identity.id, slot);
+      } else if (this.slots.get(identity.id) === slot) {
+        this.slots.delete(identity.id);
+      }
+      return result;
+    };
     const claimed = this.claimer.contend(identity, policy, waitUntil).then(
-      (met): Claimed => this.claimedAs(met, identity, policy),
-      (error: unknown): Claimed => ({ is: 'failed', error }),
+      (met) => leave(this.claimedAs(met, identity, policy)),
+      (error: unknown) => leave({ is: 'failed', error }),
     );
-    const taken = this.slots.get(identity.id);
     const waits = policy.onConflict === 'wait';
     const slot: Slot = { fingerprint: identity.fingerprint, waits, claimed };
-    if (!taken) this.slots.set(identity.id, slot);
-    const result = await claimed;
-    if (result.is === 'owned') {
-      slot.ownership = result.ownership;
-      this.slots.set(identity.id, slot);
-    } else if (this.slots.get(identity.id) === slot) {
-      this.slots.delete(identity.id);
-    }
-    return result;
+    if (!this.slots.has(identity.id)) this.slots.set(identity.id, slot);
+    return claimed;
   }
 
   private claimedAs(met: Met, identity: CallIdentity, policy: CallPolicy): Claimed {

@@ -70,8 +70,8 @@ export class RedisConnection {
    * @throws RedisNotReadyError when there is no connection.
    * @throws the client's error when the server refused or the connection broke.
    */
-  async run(script: Script, keys: readonly string[], args: readonly ScriptArgument[]): Promise<unknown> {
-    return this.runIf(() => true, script, keys, args);
+  run(script: Script, keys: readonly string[], args: readonly ScriptArgument[]): Promise<unknown> {
+    return this.runIf(always, script, keys, args);
   }
 
   /** Runs a script that makes `token` the owner of `keys[0]`, unless it has been given back meanwhile. */
@@ -165,7 +165,7 @@ export class RedisConnection {
     keys: readonly string[],
     args: readonly ScriptArgument[],
   ): Promise<unknown> {
-    await this.ready();
+    if (this.client.status !== 'ready') await this.ready();
     if (!wanted()) throw new GivenBackError();
     try {
       return await this.send('evalsha', script.sha1, keys, args);
@@ -229,6 +229,10 @@ export class RedisConnection {
     this.kept.clear();
     for (const release of releases) release().catch(() => undefined);
   }
+}
+
+function always(): boolean {
+  return true;
 }
 
 /** The server's own words, as against a broken connection. */
