@@ -35,16 +35,15 @@ export class HttpSettlement implements CaptureObserver {
     private readonly report: (message: string) => void,
   ) {}
 
-  async answered(answer: CapturedAnswer): Promise<StoredResponse | undefined> {
-    if (this.settled) return undefined;
+  answered(answer: CapturedAnswer): Promise<StoredResponse | undefined> {
+    if (this.settled) return Promise.resolve(undefined);
     this.settled = true;
     const { began, outcome } = this.frame;
     if (began && outcome && 'error' in outcome && answer.status >= 400)
       return this.failed(outcome.error, answer);
     if (began)
       return this.record(isNeverStored(answer.status) ? late(outcome, this.maxBytes) : this.wire(answer));
-    await this.ownership.release('forget');
-    return undefined;
+    return this.ownership.release('forget').then(() => undefined);
   }
 
   /** Called when listening ends, for whatever reason. While the body runs on, its end is awaited alone. */
@@ -85,9 +84,10 @@ export class HttpSettlement implements CaptureObserver {
   }
 
   /** @returns what goes out instead when somebody else owns the key by now. */
-  private async record(response: StoredResponse): Promise<StoredResponse | undefined> {
-    const settlement = await this.ownership.complete(response);
-    return settlement.recorded ? undefined : successorsAnswer(settlement);
+  private record(response: StoredResponse): Promise<StoredResponse | undefined> {
+    return this.ownership
+      .complete(response)
+      .then((settlement) => (settlement.recorded ? undefined : successorsAnswer(settlement)));
   }
 
   private wire(answer: CapturedAnswer): StoredResponse {

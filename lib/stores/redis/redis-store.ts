@@ -176,14 +176,16 @@ export class RedisStore extends ResultStore {
     this.keys = new KeySpace(options.keyPrefix);
   }
 
-  async claim(request: ClaimRequest): Promise<ClaimAnswer> {
+  claim(request: ClaimRequest): Promise<ClaimAnswer> {
     const { id, token, fingerprint, scope, key } = request;
     const keys = [this.key(id), this.keys.fence(id)];
     const [leaseMs, retentionMs] = [wholeMs(request.leaseMs), wholeMs(request.retentionMs)];
     const args = [token, fingerprint, leaseMs, retentionMs, request.takeOrphan ? '1' : '0', scope, key];
-    const reply = (await this.connection.take(token, CLAIM, keys, args)) as unknown[];
-    if (Number(reply[0]) === 0) return { claimed: false, record: recordOf(id, reply) };
-    return { claimed: true, attempt: Number(reply[1]), fence: BigInt(reply[2] as number | string) };
+    return this.connection.take(token, CLAIM, keys, args).then((answer) => {
+      const reply = answer as unknown[];
+      if (Number(reply[0]) === 0) return { claimed: false, record: recordOf(id, reply) };
+      return { claimed: true, attempt: Number(reply[1]), fence: BigInt(reply[2] as number | string) };
+    });
   }
 
   async find(id: string): Promise<StoredRecord | null> {
@@ -191,11 +193,13 @@ export class RedisStore extends ResultStore {
     return reply === null ? null : recordOf(id, reply as unknown[]);
   }
 
-  async complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
+  complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
     const { status, headers, body } = response;
     const args = [token, wholeMs(retentionMs), status ?? '', JSON.stringify(headers)];
     const bytes = body === null ? [] : [bufferOf(body)];
-    return Number(await this.connection.run(COMPLETE, [this.key(id)], [...args, ...bytes])) === 1;
+    return this.connection
+      .run(COMPLETE, [this.key(id)], [...args, ...bytes])
+      .then((reply) => Number(reply) === 1);
   }
 
   async renew(claims: readonly ClaimRef[], leaseMs: number): Promise<boolean[]> {
