@@ -58,7 +58,7 @@ export class TypeOrmStore extends ResultStore {
     const rounded = { ...request, leaseMs: Math.ceil(request.leaseMs) };
     return this.#ask('claim', async (dialect) => {
       for (let round = 0; round < CLAIMS_AT_MOST; round++) {
-        const row = await dialect.claim(rounded);
+        const row = await (round === 0 ? dialect.claimNew(rounded) : dialect.claim(rounded));
         if (row?.state === 'running' && row.token === request.token) {
           return { claimed: true, attempt: Number(row.attempt), fence: BigInt(row.fence) };
         }

@@ -16,6 +16,26 @@ export class PostgresDialect extends Dialect {
   }
 
   /**
+   * Nearly every call finds no row, or a finished one. A mere insert takes PostgreSQL a quarter of the time of
+   * `claim`, most of which is planning; and even with the read the two take half of it.
+   */
+  override async claimNew(request: ClaimRequest): Promise<Row | undefined> {
+    const inserted = await this.run(
+      `INSERT INTO ${this.table} ${this.insertColumnsAndValues}
+       ON CONFLICT (id) DO NOTHING RETURNING state, attempt, token, fence`,
+      this.insertParameters(request),
+    );
+    // Of a row that is the caller's nobody looks at more.
+    if (inserted.rows[0]) return inserted.rows[0];
+    const read = await this.run(
+      `SELECT ${this.columns} FROM ${this.table}
+       WHERE id = ? AND NOT (${IS_RUNNING} AND COALESCE(token = ?, FALSE))`,
+      [request.id, request.token],
+    );
+    return read.rows[0];
+  }
+
+  /**
    * Inserts, or updates the row that is there under its lock if it may be taken; else reads it.
    *
    * The read sees what was there when the statement began, the update what is there now. A row that changed in
