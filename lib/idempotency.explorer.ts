@@ -71,7 +71,9 @@ export class IdempotencyExplorer implements OnModuleInit, MethodCaller {
 }
 
 function objectOf(wrapper: Wrapper): { owner: object; type: Function } | undefined {
-  if (!wrapper.isDependencyTreeStatic() && typeof wrapper.metatype === 'function' && !wrapper.inject) {
+  // Made per request, or per user: there are more of them than can be found now.
+  const isOneOfMany = wrapper.isTransient || !wrapper.isDependencyTreeStatic();
+  if (isOneOfMany && typeof wrapper.metatype === 'function' && !wrapper.inject) {
     return { owner: wrapper.metatype, type: wrapper.metatype };
   }
   const instance: unknown = wrapper.instance;

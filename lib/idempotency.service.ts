@@ -30,6 +30,8 @@ export interface RunRequest extends Omit<
   readonly payload?: unknown;
 }
 
+export type FindRequest = Pick<RunRequest, 'scope' | 'key' | 'principal'>;
+
 /** Idempotency without a decorator, and what the operator needs. */
 @Injectable()
 export class IdempotencyService {
@@ -69,9 +71,10 @@ export class IdempotencyService {
     return result;
   }
 
-  /** The record of a key, or null. Its body is as stored. */
-  find(request: { scope: string; key: string; principal?: string }): Promise<StoredRecord | null> {
-    return this.store.find(recordId(request.scope, request.principal ?? null, request.key));
+  /** The record of a key, or null. Its body is as stored. Without a `principal` it is that of `run` without one. */
+  async find({ scope, key, principal }: FindRequest): Promise<StoredRecord | null> {
+    const owner = principal ?? (await principalOf(this.options, localCall({ transport: 'service', scope })));
+    return this.store.find(recordId(scope, owner, key));
   }
 
   /** What has happened in this process since it started. */

@@ -2,7 +2,7 @@ export { IdempotencyModule } from './idempotency.module.js';
 export { Idempotent, IdempotencyCtx, type KeyFunction } from './idempotent.decorator.js';
 export { IdempotencyInterceptor } from './idempotency.interceptor.js';
 export { IdempotencyContext } from './idempotency.context.js';
-export { IdempotencyService, type RunRequest } from './idempotency.service.js';
+export { type FindRequest, IdempotencyService, type RunRequest } from './idempotency.service.js';
 export type { RunResult } from './idempotency.runner.js';
 export type { IdempotencyModuleOptions, IdempotentOptions, Principal } from './idempotency.options.js';
 export type { ErrorDecision, IdempotentCall, OnError } from './idempotency.call.js';
