@@ -195,17 +195,7 @@ describe.each(STORES)('$name', ({ open }) => {
           `${key}ı`,
           `${key}i`,
         ],
-        ...[
-          `${key}😀`,
-          `${key}😁`,
-          `${key}👩‍💻`,
-          key,
-          `${key}à`,
-          `${key}Ã`,
-          `${key}\\`,
-          `${key}%`,
-          `${key}_`,
-        ],
+        ...[`${key}😀`, `${key}😁`, `${key}👩‍💻`, key, `${key}à`, `${key}Ã`, `${key}\\`, `${key}%`, `${key}_`],
         ...[
           `${key}a `,
           `${key}a  `,
