@@ -320,7 +320,7 @@ describe('G55 drain', () => {
   });
 });
 
-it('asks the store once for a claim and once for a completion, and the lock likewise', async () => {
+it('G02 a claim is one operation, and so is a completion; the lock is asked likewise', async () => {
   const [countedStore, countedLock] = [counted(store), counted(lock)];
   const node = new TestNode({ store: countedStore, lock: countedLock });
   await node.run({ key: 'a' }, () => 'paid');

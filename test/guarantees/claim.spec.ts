@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer } from '../support/http-app.js';
-import { SHARED_STACKS } from '../support/fixtures/grid.js';
+import { POSTGRES, redisUrl, SHARED_STACKS } from '../support/fixtures/grid.js';
 import { type PaymentApp, PaymentProcess } from '../support/fixtures/payment-process.js';
 import { openStack, type Stack } from '../support/fixtures/stacks.js';
 
@@ -105,6 +105,25 @@ describe.each(SHARED_STACKS)('$name', ({ create }) => {
     );
     expect((await apps[1]!.pay(key)).json.code).toBe('key-reused');
   });
+});
+
+it('F20 two hundred who wait in three processes all get the one answer', async () => {
+  const urls = { lock: redisUrl(), store: await POSTGRES.create() };
+  await using stack = await openStack(urls);
+  const apps = await Promise.all(processes.map((process) => process.open(urls)));
+  const key = randomUUID();
+  const first = apps[0]!.pay(key, { hold: true }, '/waiting');
+  await processes[0]!.began(key);
+  const waiting = Array.from({ length: 200 }, (_, i) => apps[i % 3]!.pay(key, { hold: true }, '/waiting'));
+  // Some of them have arrived, some have not.
+  await sleep(100);
+  await processes[0]!.go(key);
+  const { text } = await first;
+  expect(text).toContain('paymentId');
+  for (const answer of await Promise.all(waiting)) {
+    expect({ status: answer.status, text: answer.text }).toEqual({ status: 201, text });
+  }
+  expect(await stack.ledger.payers(key)).toHaveLength(1);
 });
 
 it('G71 contention was logged by nobody, and nobody lost a lease', () => {

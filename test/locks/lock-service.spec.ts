@@ -151,15 +151,18 @@ describe.each<[string, () => [LockDriver, LockDriver]]>([
 
   it('G62 a waiter is woken by the release, long before it would look again', async () => {
     for (const by of [others, locks]) {
-      const lease = await acquired(locks);
-      const waiting = by.acquire(name, WAITING);
-      await sleep(100);
-      const begun = performance.now();
-      await lease.release();
-      const result = await waiting;
-      expect(performance.now() - begun).toBeLessThan(800);
-      expect(result.status).toBe('acquired');
-      if (result.status === 'acquired') await result.lease.release();
+      const latencies: number[] = [];
+      for (let round = 0; round < 3; round++) {
+        const lease = await acquired(locks);
+        const waiting = acquired(by, WAITING);
+        await sleep(100);
+        const begun = performance.now();
+        await lease.release();
+        await (await waiting).release();
+        latencies.push(performance.now() - begun);
+      }
+      // It would look again after a second.
+      expect(Math.min(...latencies)).toBeLessThan(600);
     }
   });
 
@@ -474,6 +477,32 @@ describe('on a Redis of its own', () => {
   async function subscribed(count: number): Promise<void> {
     while (((await admin.pubsub('CHANNELS')) as string[]).length < count) await sleep(5);
   }
+});
+
+it('G13 a renewal whose answer is on its way does not bring a released lock back', async () => {
+  await using proxy = await startProxy(Number(new URL(sharedRedisUrl()).port));
+  const client = redisClient(proxy.url(sharedRedisUrl()));
+  let renewals = 0;
+  const sent = new Gate();
+  const locks = new LockService(
+    wrapped(redisLock({ client }), {
+      extend: (next) => {
+        renewals += 1;
+        proxy.delay(200);
+        sent.open();
+        return next();
+      },
+    }),
+  );
+  const lease = await acquired(locks, { ttlMs: 900 });
+  await sent.wait();
+  expect(await lease.release()).toBe('released');
+  proxy.pass();
+  const other = await acquired(new LockService(redisDriver()), { ttlMs: 20_000, renew: false });
+  await sleep(700);
+  expect(renewals).toBe(1);
+  other.assertHeld();
+  expect(await other.release()).toBe('released');
 });
 
 describe('G61 a Redis that cannot be asked is unavailable, never busy', () => {
