@@ -33,6 +33,8 @@ const SPLIT_PAUSE_MS = 20;
 export class AcquireBallot {
   /** Undefined as long as it is open. An error: unavailable. */
   verdict: AcquireAnswer | AggregateError | undefined;
+  /** It is busy, and yet nobody seems to have the lock: several tried at the same time. */
+  isSplit = false;
   private readonly votes: Votes;
   private readonly fences = new Map<number, bigint>();
   private readonly refusals: Refusal[] = [];
@@ -132,7 +134,8 @@ export class AcquireBallot {
     const yes = this.votes.count('yes');
     const holder = mostFrequent(this.refusals.map((refusal) => refusal.holder));
     const isHeld = holder.count >= needed || (yes === 0 && holder.count === this.refusals.length);
-    if (!isHeld) {
+    this.isSplit = !isHeld;
+    if (this.isSplit) {
       const range = Math.max(SPLIT_PAUSE_MS, 4 * (now.mono - this.terms.sentAt.mono));
       return { acquired: false, retryAfterMs: 1 + this.terms.random() * range };
     }

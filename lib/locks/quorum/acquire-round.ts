@@ -43,6 +43,11 @@ export class AcquireRound {
     });
   }
 
+  /** See `AcquireBallot`. */
+  get isSplit(): boolean {
+    return this.ballot.isSplit;
+  }
+
   private askForVote(node: number): void {
     const { electorate, lock, dealing, ttlMs, ballot, leastFence } = this;
     electorate.askForGrant(

@@ -14,7 +14,8 @@ export class QuorumWakes {
   private readonly votes: Votes;
   private readonly told = new Set<number>();
   private quietUntil = 0;
-  /** Until then, fewer than a majority are stragglers of a release that has woken already. */
+  /** Those that have not told of a release yet which has woken already, and until when they may. */
+  private stragglers = new Set<number>();
   private stragglersUntil = 0;
   private cancel: (() => void) | undefined;
   private dueAt = Infinity;
@@ -73,14 +74,17 @@ export class QuorumWakes {
   }
 
   private from(node: number): void {
-    if (this.hasLeft) return;
     const now = this.world.clock.mono();
+    if (this.hasLeft || (this.stragglers.delete(node) && now < this.stragglersUntil)) return;
     this.told.add(node);
-    let at = now;
-    if (this.told.size >= this.votes.needed) this.stragglersUntil = now + MINORITY_MS;
-    else if (now < this.stragglersUntil) return;
-    else at += this.world.random() * MINORITY_MS;
-    at = Math.max(at, this.quietUntil);
+    const isMajority = this.told.size >= this.votes.needed;
+    if (isMajority) {
+      this.stragglers = new Set(this.subscriptions.keys());
+      for (const early of this.told) this.stragglers.delete(early);
+      this.stragglersUntil = now + MINORITY_MS;
+    }
+    const delayMs = isMajority ? 0 : this.world.random() * MINORITY_MS;
+    const at = Math.max(now + delayMs, this.quietUntil);
     if (at < this.dueAt) this.schedule(at);
   }
 

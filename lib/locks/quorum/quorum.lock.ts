@@ -47,8 +47,12 @@ export class QuorumLock extends LockDriver {
    * @throws AggregateError with the errors of the nodes when no majority could be asked in time.
    */
   async acquire(name: string, token: string, ttlMs: number): Promise<AcquireAnswer> {
-    const answer = await new AcquireRound(this.electorate, { name, token }, ttlMs).run();
-    if (!answer.acquired) for (const wakes of this.wakes.get(name) ?? []) wakes.pause(answer.retryAfterMs);
+    const round = new AcquireRound(this.electorate, { name, token }, ttlMs);
+    const answer = await round.run();
+    // Those who collided wake each other by what they give back, and would collide again.
+    if (round.isSplit && !answer.acquired) {
+      for (const wakes of this.wakes.get(name) ?? []) wakes.pause(answer.retryAfterMs);
+    }
     return answer;
   }
 
