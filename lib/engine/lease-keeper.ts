@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import { systemClock, type Clock } from './clock.js';
 import { instant, type Instant, type Lease, type LeaseSource } from './lease.js';
 
@@ -20,6 +21,8 @@ export class LeaseKeeper {
   private readonly watched = new Set<Lease>();
   private timer: NodeJS.Timeout | undefined;
   private timerAt = Infinity;
+  /** Renewals belong to no call: not to the async context of the one that happened to set the timer. */
+  private readonly ownContext = new AsyncResource('LeaseKeeper');
 
   constructor(
     private readonly clock: Clock = systemClock,
@@ -99,7 +102,7 @@ export class LeaseKeeper {
     clearTimeout(this.timer);
     this.timerAt = mono;
     const delay = Math.min(Math.max(mono - this.clock.mono(), 1), LONGEST_TIMER);
-    this.timer = setTimeout(() => this.tick(), delay);
+    this.timer = this.ownContext.runInAsyncScope(() => setTimeout(() => this.tick(), delay));
     this.timer.unref();
   }
 
