@@ -1,7 +1,7 @@
 import { dataSourceOptions, openDatabase } from '../../sample-app/database/data-source.js';
 import { startProcess } from '../support/processes.js';
 import { sharedMariaDb, sharedPostgres } from '../support/servers.js';
-import { sqliteUrl } from './sample-app.js';
+import { PATIENCE_MS, sqliteUrl } from './sample-app.js';
 
 it.each([
   ['PostgreSQL', () => sharedPostgres().createDatabase()],
@@ -14,12 +14,16 @@ it.each([
   expect(migrations).toHaveLength(options.migrations!.length as number);
 });
 
-it('SQLite: processes that start together on one file all find the tables', async () => {
-  const url = sqliteUrl();
-  const start = () => startProcess(new URL('./fixtures/open-database.ts', import.meta.url));
-  const processes = [start(), start(), start(), start()];
-  await Promise.all(processes.map((process) => process.waitForLine(/ready/)));
-  await Promise.all(processes.map((process) => process.send(url)));
-  const exits = await Promise.all(processes.map(({ exited }) => exited));
-  expect(exits.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
-});
+it(
+  'SQLite: processes that start together on one file all find the tables',
+  async () => {
+    const url = sqliteUrl();
+    const start = () => startProcess(new URL('./fixtures/open-database.ts', import.meta.url));
+    const processes = [start(), start(), start(), start()];
+    await Promise.all(processes.map((process) => process.waitForLine(/ready/, PATIENCE_MS)));
+    await Promise.all(processes.map((process) => process.send(url)));
+    const exits = await Promise.all(processes.map(({ exited }) => exited));
+    expect(exits.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
+  },
+  PATIENCE_MS,
+);

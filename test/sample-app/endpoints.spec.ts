@@ -1,6 +1,6 @@
 import { PLATFORMS } from '../support/http-app.js';
 import { BACKENDS, problem } from './backends.js';
-import { eventually, SampleInside } from './sample-app.js';
+import { eventually, PATIENCE_MS, SampleInside } from './sample-app.js';
 
 describe.each(BACKENDS)('%s', (_name, variablesOf) => {
   const apps = {} as Record<(typeof PLATFORMS)[number], SampleInside>;
@@ -10,7 +10,7 @@ describe.each(BACKENDS)('%s', (_name, variablesOf) => {
     const start = async (HTTP: (typeof PLATFORMS)[number]) =>
       (apps[HTTP] = await SampleInside.start({ ...variables, HTTP, BANK_LATENCY_MS: '20' }));
     await Promise.all(PLATFORMS.map(start));
-  });
+  }, PATIENCE_MS);
 
   afterAll(() => Promise.all(Object.values(apps).map((app) => app[Symbol.asyncDispose]())));
 

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { readEnvironment } from '../../sample-app/config/environment.reader.js';
-import { launch, sqliteUrl } from './sample-app.js';
+import { launch, PATIENCE_MS, sqliteUrl } from './sample-app.js';
 
 /** Every variable with the values the app refuses, and what it says. */
 const REFUSED: Record<string, [value: string, message: string][]> = {
@@ -93,30 +93,38 @@ it('names everything that is wrong, each in a line, and no password', () => {
   expect(read).not.toThrow('secret');
 });
 
-it('a wrong variable ends the start with code 1 and says what it should be', async () => {
-  await using process = launch({ LOCK: 'zookeeper' });
-  const { code, stderr } = await process.exited;
-  expect(code).toBe(1);
-  expect(stderr).toContain(
-    'LOCK is "zookeeper"; that is not available in this version; it must be none, memory or redis',
-  );
-});
+it(
+  'a wrong variable ends the start with code 1 and says what it should be',
+  async () => {
+    await using process = launch({ LOCK: 'zookeeper' });
+    const { code, stderr } = await process.exited;
+    expect(code).toBe(1);
+    expect(stderr).toContain(
+      'LOCK is "zookeeper"; that is not available in this version; it must be none, memory or redis',
+    );
+  },
+  PATIENCE_MS,
+);
 
-it('a port in use and a database that does not answer end it, too', async () => {
-  const other = createServer().listen(0, '0.0.0.0');
-  await once(other, 'listening');
-  const { port } = other.address() as AddressInfo;
-  await using first = launch({ PORT: String(port), DATABASE_URL: sqliteUrl() });
-  await using second = launch({ DATABASE_URL: 'postgres://me:secret@127.0.0.1:1/shop' });
-  const [inUse, noAnswer] = await Promise.all([first.exited, second.exited]);
-  other.close();
-  expect(inUse).toMatchObject({
-    code: 1,
-    stderr: expect.stringContaining(`PORT is ${port}; it must be one nobody uses`),
-  });
-  expect(noAnswer).toMatchObject({
-    code: 1,
-    stderr: expect.stringContaining('DATABASE_URL is "postgres://me:***@'),
-  });
-  expect(noAnswer.stderr).not.toContain('secret');
-});
+it(
+  'a port in use and a database that does not answer end it, too',
+  async () => {
+    const other = createServer().listen(0, '0.0.0.0');
+    await once(other, 'listening');
+    const { port } = other.address() as AddressInfo;
+    await using first = launch({ PORT: String(port), DATABASE_URL: sqliteUrl() });
+    await using second = launch({ DATABASE_URL: 'postgres://me:secret@127.0.0.1:1/shop' });
+    const [inUse, noAnswer] = await Promise.all([first.exited, second.exited]);
+    other.close();
+    expect(inUse).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`PORT is ${port}; it must be one nobody uses`),
+    });
+    expect(noAnswer).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('DATABASE_URL is "postgres://me:***@'),
+    });
+    expect(noAnswer.stderr).not.toContain('secret');
+  },
+  PATIENCE_MS,
+);

@@ -46,6 +46,9 @@ export class SampleClient {
   }
 }
 
+/** For tests that start processes: a machine with much else to do takes its time. */
+export const PATIENCE_MS = 90_000;
+
 /** The app in a process of its own. */
 export class SampleProcess extends SampleClient implements AsyncDisposable {
   private constructor(
@@ -57,7 +60,7 @@ export class SampleProcess extends SampleClient implements AsyncDisposable {
 
   static async start(variables: Variables): Promise<SampleProcess> {
     const process = launch(variables);
-    const [, url] = await process.waitForLine(/^Refunds at (\S+)/);
+    const [, url] = await process.waitForLine(/^Refunds at (\S+)/, PATIENCE_MS);
     return new SampleProcess(url!, process);
   }
 
