@@ -2,12 +2,12 @@ import {
   IsBoolean,
   IsIn,
   IsInt,
-  IsOptional,
   IsString,
   Max,
   Min,
   MinLength,
   ValidateBy,
+  ValidateIf,
   validateSync,
   type ValidationArguments,
 } from 'class-validator';
@@ -96,12 +96,15 @@ const must = (fix: string) => ({
   message: ({ property, value }: ValidationArguments) => `${property} is ${show(value)}; it must be ${fix}`,
 });
 
+/** Not there, or undefined. null is a value, and a wrong one. */
+const Optional = () => ValidateIf((_options, value) => value !== undefined);
+
 const Milliseconds = (least: number, most = LONGEST_MS): PropertyDecorator => {
   const message = must(`an integer from ${least} to ${most} (milliseconds)`);
-  return all(IsOptional(), IsInt(message), Min(least, message), Max(most, message));
+  return all(Optional(), IsInt(message), Min(least, message), Max(most, message));
 };
 const OneOf = (...words: string[]) =>
-  all(IsOptional(), IsIn(words, must(words.map((word) => `'${word}'`).join(' or '))));
+  all(Optional(), IsIn(words, must(words.map((word) => `'${word}'`).join(' or '))));
 const Passing = (fix: string, passes: (value: any) => boolean) =>
   ValidateBy({ name: 'passes', validator: { validate: passes } }, must(fix));
 
@@ -111,7 +114,7 @@ class RouteOptionsShape {
   @Milliseconds(1, Number.MAX_SAFE_INTEGER) retentionMs?: unknown;
   @OneOf('reject', 'wait') onConflict?: unknown;
   @Milliseconds(0) waitTimeoutMs?: unknown;
-  @IsOptional()
+  @Optional()
   @Passing(
     `'release', 'replay', 'uncertain' or a function of (error, call) that returns one of them`,
     isOnError,
@@ -120,14 +123,14 @@ class RouteOptionsShape {
   @OneOf('retry', 'uncertain') onOrphan?: unknown;
   @OneOf('reject', 'run') onUnavailable?: unknown;
   @Milliseconds(10) backendTimeoutMs?: unknown;
-  @IsOptional() @IsString(must('a text')) @MinLength(1, must('a text that is not empty')) scope?: unknown;
-  @IsOptional() @Passing('a function of the call', isFunction) fingerprint?: unknown;
-  @IsOptional() @IsBoolean(must('true or false')) required?: unknown;
-  @IsOptional()
+  @Optional() @IsString(must('a text')) @MinLength(1, must('a text that is not empty')) scope?: unknown;
+  @Optional() @Passing('a function of the call', isFunction) fingerprint?: unknown;
+  @Optional() @IsBoolean(must('true or false')) required?: unknown;
+  @Optional()
   @IsInt(must('an integer (bytes)'))
   @Min(0, must('an integer of at least 0 (bytes)'))
   maxResponseBytes?: unknown;
-  @IsOptional()
+  @Optional()
   @Passing(
     'a list of header names without Set-Cookie, Date, hop-by-hop, tracing and rate-limit headers, which are never replayed',
     isHeaderList,
@@ -146,12 +149,12 @@ class ModuleOptionsShape extends RouteOptionsShape {
     (value) => hasMethods(value, 'claim', 'find', 'complete', 'renew', 'release', 'markUncertain', 'sweep'),
   )
   store?: unknown;
-  @IsOptional()
+  @Optional()
   @Passing('a lock driver, for example redisLock({ client }) or memoryLock()', (value) =>
     hasMethods(value, 'acquire', 'extend', 'release'),
   )
   lock?: unknown;
-  @IsOptional()
+  @Optional()
   @Passing('false or { everyMs, rows } with integers of at least 10 and 1', isSweep)
   sweep?: unknown;
 }
@@ -237,7 +240,13 @@ function hasMethods(value: any, ...names: string[]): boolean {
 function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value);
   if (typeof value === 'function') return 'a function';
-  return typeof value === 'object' && value !== null
-    ? `an object (${value.constructor?.name ?? 'bare'})`
-    : String(value);
+  if (Array.isArray(value)) return `[${value.map(show).join(', ')}]`;
+  if (typeof value !== 'object' || value === null) return String(value);
+  if (Object.getPrototypeOf(value) !== Object.prototype)
+    return `an object (${value.constructor?.name ?? 'bare'})`;
+  // Numbers only: other things may be secret, such as the URL of a database in the wrong place.
+  const fields = Object.entries(value).map(
+    ([name, field]) => `${name}: ${typeof field === 'number' ? field : '…'}`,
+  );
+  return fields.length === 0 ? '{}' : `{ ${fields.join(', ')} }`;
 }
