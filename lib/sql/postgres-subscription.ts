@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { PostgresDatabase } from './postgres.database.js';
 import { answered } from './sql-database.js';
 
@@ -97,7 +98,11 @@ export class PostgresSubscription {
     const runners = this.#runners ?? [];
     if (runners.includes(this.#asRunner)) runners.splice(runners.indexOf(this.#asRunner), 1);
     this.ended(isDestroyed || this.#pool.ending);
-    await answered(this.#client.end(), ANSWER_MS).catch(() => undefined);
+    // It may wait for a server that is not there any more.
+    await Promise.race([
+      this.#client.end().catch(() => undefined),
+      sleep(ANSWER_MS, undefined, { ref: false }),
+    ]);
   }
 
   get #runners(): Driver['connectedQueryRunners'] {

@@ -34,8 +34,9 @@ export abstract class SqlDatabase {
   abstract readonly now: string;
   /** The same in microseconds. */
   abstract readonly micros: string;
-  /** The function that gives the greatest of its arguments. */
+  /** The functions that give the greatest and the least of their arguments. */
   readonly greatest: string = 'GREATEST';
+  readonly least: string = 'LEAST';
 
   /** Whether the database says that a table, or a column of it, is not there. */
   abstract isSchemaMissing(error: unknown): boolean;

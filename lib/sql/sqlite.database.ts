@@ -53,6 +53,7 @@ export class SqliteDatabase extends SqlDatabase {
   readonly now = `CAST(round(unixepoch('subsec') * 1000) AS INTEGER)`;
   readonly micros = `${this.now} * 1000`;
   override readonly greatest = 'max';
+  override readonly least = 'min';
   readonly #prepared = new WeakMap<Database, Map<string, Statement>>();
   readonly #queue: Attempt[] = [];
   #timer: NodeJS.Timeout | undefined;

@@ -1,6 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource, DataSourceOptions } from 'typeorm';
+import type { LockDriver } from '../../lib/locks/lock-driver.js';
+import type { LockLease } from '../../lib/locks/lock-lease.js';
+import type { LockService } from '../../lib/locks/lock.service.js';
 import { type SqlLock, sqlLock, type SqlLockOptions } from '../../lib/locks/sql/index.js';
 import { type Flavour, open, openMigrated } from '../stores/typeorm-flavours.js';
 
@@ -64,13 +67,24 @@ export function portOf(options: DataSourceOptions): number {
   return Number(new URL(urlOf(options)).port);
 }
 
-export async function acquired(lock: SqlLock, name: string, token: string, ttlMs = LONG_MS): Promise<bigint> {
+export async function acquired(
+  lock: LockDriver,
+  name: string,
+  token: string,
+  ttlMs = LONG_MS,
+): Promise<bigint> {
   const answer = await lock.acquire(name, token, ttlMs);
   if (!answer.acquired) throw new Error(`busy: ${JSON.stringify(answer)}`);
   return answer.fence;
 }
 
-export async function isFree(lock: SqlLock, name: string): Promise<boolean> {
+export async function leased(service: LockService, name: string, ttlMs: number): Promise<LockLease> {
+  const result = await service.acquire(name, { ttlMs });
+  if (result.status !== 'acquired') throw new Error(result.status);
+  return result.lease;
+}
+
+export async function isFree(lock: LockDriver, name: string): Promise<boolean> {
   const token = randomUUID();
   const answer = await lock.acquire(name, token, LONG_MS);
   return answer.acquired && lock.release(name, token);

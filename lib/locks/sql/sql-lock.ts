@@ -78,10 +78,13 @@ export class SqlLock extends LockDriver {
     if (this.name === 'postgres') this.watch = (name, wake) => this.#watch(name, wake);
   }
 
-  async acquire(name: string, token: string, ttlMs: number): Promise<AcquireAnswer> {
+  async acquire(name: string, token: string, ttlMs: number, leastFence: bigint = 0n): Promise<AcquireAnswer> {
     const id = idOf(name);
+    const lease = { id, token, ttlMs: Math.ceil(ttlMs), delayMs: this.#delayMs };
     return this.#takes.during(id, token, (wanted) =>
-      this.#ask('acquire', (dialect) => this.#acquire(dialect, { id, token, ttlMs, wanted })),
+      this.#ask('acquire', (dialect) =>
+        attempt(dialect, { ...lease, leastFence: Number(leastFence), wanted }),
+      ),
     );
   }
 
@@ -104,14 +107,19 @@ export class SqlLock extends LockDriver {
     return this.#ask('release', (dialect) => dialect.release(id, token));
   }
 
+  override raiseFence(name: string, fence: bigint): Promise<void> {
+    return this.#ask('raiseFence', (dialect) => dialect.raiseFence(idOf(name), Number(fence)));
+  }
+
   /** One batch, by one process at a time. What an unfinished sweep has done is done. */
   override sweep(limit: number): Promise<number> {
     return this.#ask('sweep', async (dialect) => {
       const fence = await dialect.greatestFreeFence(limit);
       if (fence === undefined) return 0;
       const token = randomUUID();
-      const turn = { id: SWEEP_ID, token, ttlMs: SWEEP_TTL_MS, wanted: () => true };
-      if (!(await this.#acquire(dialect, turn)).acquired) return 0;
+      const lease = { id: SWEEP_ID, token, ttlMs: SWEEP_TTL_MS, delayMs: 0 };
+      const turn = await attempt(dialect, { ...lease, leastFence: 0, wanted: () => true });
+      if (!turn.acquired) return 0;
       try {
         // Raised and committed before rows go, and only those go which are below it.
         await dialect.raiseFloor(fence);
@@ -121,25 +129,6 @@ export class SqlLock extends LockDriver {
         await dialect.release(SWEEP_ID, token).catch(() => false);
       }
     });
-  }
-
-  async #acquire(dialect: Dialect, { ttlMs, ...rest }: Omit<Attempt, 'delayMs'>): Promise<AcquireAnswer> {
-    const attempt = { ...rest, ttlMs: Math.ceil(ttlMs), delayMs: this.#delayMs };
-    for (let round = 0; round < ATTEMPTS_AT_MOST; round++) {
-      const row = await twice(dialect, attempt.wanted, () => dialect.acquire(attempt));
-      if (row?.token === attempt.token) {
-        const floor = Number(row.floor);
-        if (Number(row.fence) > floor) return { acquired: true, fence: BigInt(row.fence) };
-        // The clock is behind what it has been. The next attempt is the same sent again, and tells the fence.
-        await dialect.lift(attempt.id, attempt.token, floor + 1);
-        continue;
-      }
-      const left = row ? Number(row.free_at) - Number(row.now) : 0;
-      if (row?.token && left > 0) return { acquired: false, retryAfterMs: left, holder: row.token };
-      // It became free in between, or was made. The next attempt decides.
-    }
-    // Somebody else was faster every time.
-    return { acquired: false, retryAfterMs: 1 };
   }
 
   async #watch(name: string, wake: () => void): Promise<() => void> {
@@ -167,6 +156,24 @@ export class SqlLock extends LockDriver {
  */
 export function sqlLock(options: SqlLockOptions): SqlLock {
   return new SqlLock(options);
+}
+
+async function attempt(dialect: Dialect, wish: Attempt): Promise<AcquireAnswer> {
+  for (let round = 0; round < ATTEMPTS_AT_MOST; round++) {
+    const row = await twice(dialect, wish.wanted, () => dialect.acquire(wish));
+    if (row?.token === wish.token) {
+      const floor = Number(row.floor);
+      if (Number(row.fence) > floor) return { acquired: true, fence: BigInt(row.fence) };
+      // The clock is behind what it has been. The next attempt is the same sent again, and tells the fence.
+      await dialect.lift(wish.id, wish.token, floor + 1);
+      continue;
+    }
+    const left = row ? Number(row.free_at) - Number(row.now) : 0;
+    if (row?.token && left > 0) return { acquired: false, retryAfterMs: left, holder: row.token };
+    // It became free in between, or was made. The next attempt decides.
+  }
+  // Somebody else was faster every time.
+  return { acquired: false, retryAfterMs: 1 };
 }
 
 /** Once more when the connection broke: the statement may or may not have been executed, and knows its own lock. */
@@ -214,7 +221,7 @@ function checkOptions(options: SqlLockOptions | undefined): void {
   }
   if (!Number.isSafeInteger(lockDelayMs) || lockDelayMs < 0) {
     throw new TypeError(
-      `sqlLock({ lockDelayMs }): lockDelayMs is ${String(lockDelayMs)}; it must be an integer of at least 0 (milliseconds)`,
+      `lockDelayMs is ${String(lockDelayMs)}; it must be an integer of at least 0 (milliseconds)`,
     );
   }
 }

@@ -1,3 +1,4 @@
+import { FENCE_LEAD_MS } from '../../lock-driver.js';
 import type { Integer, Parameter, Result, SqlDatabase, Wanted } from '../../../sql/sql-database.js';
 
 /** A lock's row as the client libraries give it, with the database's clock at that moment. */
@@ -17,6 +18,8 @@ export interface Attempt {
   readonly ttlMs: number;
   /** How long others have to wait after the lock ran out. */
   readonly delayMs: number;
+  /** What the fence should be if the clock is not far behind it; 0: the clock alone tells. */
+  readonly leastFence: number;
   readonly wanted: Wanted;
 }
 
@@ -31,6 +34,8 @@ interface Grammar {
   readonly fresh: (column: string) => string;
 }
 
+/** What a row has, in the order it is inserted in. */
+export const COLUMNS = '(id, token, fence, until, free_at, wake_until)';
 /** The row that remembers the greatest fence of those that were swept. It is no lock's: those have hashes. */
 const FLOOR_ID = 'floor';
 /** The lock under which one process sweeps. */
@@ -78,8 +83,18 @@ export abstract class Dialect {
   /** Deletes rows of locks that are free, up to this fence: one statement which looks again once it has the row's lock. */
   abstract deleteFree(limit: number, upToFence: number): Promise<number>;
 
+  /** Inserts this row, or raises the fence of the one that is there. */
+  protected abstract raise(row: Parameter[]): Promise<unknown>;
+
   /** Sees to it that no swept row's fence will be given again. */
-  abstract raiseFloor(fence: number): Promise<unknown>;
+  async raiseFloor(fence: number): Promise<void> {
+    await this.raise([FLOOR_ID, null, fence, 0, NEVER, 0]);
+  }
+
+  /** Sees to it that whoever gets this lock from now on has a greater fence. */
+  async raiseFence(id: string, fence: number): Promise<void> {
+    await this.raise([id, null, fence, 0, 0, 0]);
+  }
 
   async release(id: string, token: string): Promise<boolean> {
     const { affected } = await this.run(
@@ -116,19 +131,15 @@ export abstract class Dialect {
             (SELECT f.fence FROM ${this.table} AS f WHERE f.id = '${FLOOR_ID}') AS floor`;
   }
 
-  /**
-   * The first half of an attempt: the row as it would be if there were none. Followed by the database's own form
-   * of "if there is one, then …". Parameters: `insertParameters`.
-   */
-  protected get insertion(): { columns: string; values: string } {
-    return {
-      columns: '(id, token, fence, until, free_at, wake_until)',
-      values: `?, ?, ${this.database.micros}, ${this.now} + ?, ${this.now} + ?, 0`,
-    };
+  /** The row as it would be if there were none, in the order of `COLUMNS`. Parameters: `freshParameters`. */
+  protected get freshValues(): string {
+    const { micros, greatest, least } = this.database;
+    const fence = `${greatest}(${micros}, ${least}(?, ${micros} + ${FENCE_LEAD_MS} * 1000))`;
+    return `?, ?, ${fence}, ${this.now} + ?, ${this.now} + ?, 0`;
   }
 
-  protected insertParameters({ id, token, ttlMs, delayMs }: Attempt): Parameter[] {
-    return [id, token, ttlMs, ttlMs + delayMs];
+  protected freshParameters({ id, token, leastFence, ttlMs, delayMs }: Attempt): Parameter[] {
+    return [id, token, leastFence, ttlMs, ttlMs + delayMs];
   }
 
   /** Whether the row that is there may be taken. The caller's own is: his attempt is sent again. */
@@ -170,9 +181,5 @@ export abstract class Dialect {
   protected get isSweepable(): string {
     return `free_at < (SELECT ${this.now}) - ${GRACE_MS}
             AND fence < (SELECT ${this.database.micros}) - ${GRACE_MS} * 1000`;
-  }
-
-  protected floorRow(fence: number): Parameter[] {
-    return [FLOOR_ID, null, fence, 0, NEVER, 0];
   }
 }

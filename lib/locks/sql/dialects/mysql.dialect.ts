@@ -1,5 +1,6 @@
+import type { Parameter } from '../../../sql/sql-database.js';
 import type { MysqlDatabase } from '../../../sql/mysql.database.js';
-import { type Attempt, Dialect, type HeldLock, type Row } from './dialect.js';
+import { type Attempt, COLUMNS, Dialect, type HeldLock, type Row } from './dialect.js';
 
 /** How long a statement waits for a row somebody has locked, in seconds. Nobody should have it for more than an instant. */
 const ROW_WAIT_SECONDS = 2;
@@ -31,10 +32,10 @@ export class MysqlDialect extends Dialect {
     const impatiently = setStatement
       ? `SET STATEMENT innodb_lock_wait_timeout = ${ROW_WAIT_SECONDS} FOR `
       : '';
-    const upsert = `${impatiently}INSERT INTO ${this.table} ${this.insertion.columns} VALUES (${this.insertion.values})
+    const upsert = `${impatiently}INSERT INTO ${this.table} ${COLUMNS} VALUES (${this.freshValues})
        ON DUPLICATE KEY UPDATE
        ${this.assignments.map(([column, value]) => `${column} = IF(${this.takeable}, ${value}, ${column})`).join(',\n')}`;
-    const parameters = this.insertParameters(attempt);
+    const parameters = this.freshParameters(attempt);
     if (returning) {
       const { rows } = await this.run(`${upsert} RETURNING ${this.columns}`, parameters, attempt.wanted);
       return this.#own(attempt, rows[0]);
@@ -87,11 +88,11 @@ export class MysqlDialect extends Dialect {
     return affected;
   }
 
-  raiseFloor(fence: number): Promise<unknown> {
+  protected raise(row: Parameter[]): Promise<unknown> {
     return this.run(
-      `INSERT INTO ${this.table} ${this.insertion.columns} VALUES (?, ?, ?, ?, ?, ?)
+      `INSERT INTO ${this.table} ${COLUMNS} VALUES (?, ?, ?, ?, ?, ?)
        ON DUPLICATE KEY UPDATE fence = GREATEST(fence, VALUES(fence))`,
-      this.floorRow(fence),
+      row,
     );
   }
 }

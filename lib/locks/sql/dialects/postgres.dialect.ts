@@ -1,5 +1,6 @@
+import type { Parameter } from '../../../sql/sql-database.js';
 import type { PostgresDatabase } from '../../../sql/postgres.database.js';
-import { type Attempt, Dialect, type HeldLock, type Row } from './dialect.js';
+import { type Attempt, COLUMNS, Dialect, type HeldLock, type Row } from './dialect.js';
 
 /** How long a statement waits for a row somebody has locked, in milliseconds. Nobody should have it for more than an instant. */
 const ROW_WAIT_MS = 2_000;
@@ -33,8 +34,8 @@ export class PostgresDialect extends Dialect {
   async acquire(attempt: Attempt): Promise<Row | undefined> {
     const { rows } = await this.run(
       `WITH mine AS (
-         INSERT INTO ${this.table} AS r ${this.insertion.columns}
-         SELECT ${this.insertion.values}
+         INSERT INTO ${this.table} AS r ${COLUMNS}
+         SELECT ${this.freshValues}
          FROM (SELECT set_config('lock_timeout', '${ROW_WAIT_MS}', true) AS value) AS setting
          WHERE setting.value IS NOT NULL
          ON CONFLICT (id) DO UPDATE SET ${this.assignments.map((pair) => pair.join(' = ')).join(', ')}
@@ -45,7 +46,7 @@ export class PostgresDialect extends Dialect {
        UNION ALL
        SELECT ${this.columns} FROM ${this.table} 
        WHERE id = ? AND token IS DISTINCT FROM ? AND NOT EXISTS (SELECT 1 FROM mine)`,
-      [...this.insertParameters(attempt), attempt.id, attempt.token],
+      [...this.freshParameters(attempt), attempt.id, attempt.token],
       attempt.wanted,
     );
     return rows[0];
@@ -86,7 +87,7 @@ export class PostgresDialect extends Dialect {
   /** From now on releases of these are announced, for a while. */
   async announce(ids: readonly string[]): Promise<void> {
     await this.run(
-      `INSERT INTO ${this.table} AS r ${this.insertion.columns}
+      `INSERT INTO ${this.table} AS r ${COLUMNS}
        SELECT l.id, NULL, 0, 0, ${this.now}, ${this.now} + ${WAKE_FOR_MS}
        FROM (SELECT unnest(?::bpchar[]) AS id ORDER BY 1) AS l
        ON CONFLICT (id) DO UPDATE SET wake_until = excluded.wake_until
@@ -108,11 +109,11 @@ export class PostgresDialect extends Dialect {
     return affected;
   }
 
-  raiseFloor(fence: number): Promise<unknown> {
+  protected raise(row: Parameter[]): Promise<unknown> {
     return this.run(
-      `INSERT INTO ${this.table} AS r ${this.insertion.columns} VALUES (?, ?, ?, ?, ?, ?)
+      `INSERT INTO ${this.table} AS r ${COLUMNS} VALUES (?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET fence = GREATEST(r.fence, excluded.fence)`,
-      this.floorRow(fence),
+      row,
     );
   }
 }

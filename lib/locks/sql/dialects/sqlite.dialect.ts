@@ -1,5 +1,6 @@
+import type { Parameter } from '../../../sql/sql-database.js';
 import type { SqliteDatabase } from '../../../sql/sqlite.database.js';
-import { type Attempt, Dialect, type HeldLock, type Row } from './dialect.js';
+import { type Attempt, COLUMNS, Dialect, type HeldLock, type Row } from './dialect.js';
 
 export class SqliteDialect extends Dialect {
   protected readonly grammar = {
@@ -16,13 +17,13 @@ export class SqliteDialect extends Dialect {
 
   /** Inserts, or updates the row that is there if it may be taken; reads it if not. One transaction. */
   acquire(attempt: Attempt): Promise<Row | undefined> {
-    const upsert = `INSERT INTO ${this.table} AS r ${this.insertion.columns} VALUES (${this.insertion.values})
+    const upsert = `INSERT INTO ${this.table} AS r ${COLUMNS} VALUES (${this.freshValues})
        ON CONFLICT (id) DO UPDATE SET ${this.assignments.map((pair) => pair.join(' = ')).join(', ')}
        WHERE ${this.takeable}
        RETURNING ${this.columns}`;
     const read = `SELECT ${this.columns} FROM ${this.table} WHERE id = ?`;
     return this.database.atomically((run) => {
-      const [mine] = run<Row>(upsert, this.insertParameters(attempt)).rows;
+      const [mine] = run<Row>(upsert, this.freshParameters(attempt)).rows;
       return mine ?? run<Row>(read, [attempt.id]).rows[0];
     }, attempt.wanted);
   }
@@ -50,11 +51,11 @@ export class SqliteDialect extends Dialect {
     return affected;
   }
 
-  raiseFloor(fence: number): Promise<unknown> {
+  protected raise(row: Parameter[]): Promise<unknown> {
     return this.run(
-      `INSERT INTO ${this.table} AS r ${this.insertion.columns} VALUES (?, ?, ?, ?, ?, ?)
+      `INSERT INTO ${this.table} AS r ${COLUMNS} VALUES (?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET fence = max(r.fence, excluded.fence)`,
-      this.floorRow(fence),
+      row,
     );
   }
 }
