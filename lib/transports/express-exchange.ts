@@ -9,11 +9,9 @@ import {
   muted,
   REPLAYED_HEADER,
 } from './http-exchange.js';
+import { Overlay } from './overlay.js';
 
 type Callback = (error?: Error | null) => void;
-
-/** What leads to the wire. */
-const HELD = ['write', 'end', 'writeHead', 'flushHeaders', 'destroy'] as const;
 
 /**
  * Express, at its wire: `write` and `end` of the one response. Middleware that wraps them earlier
@@ -44,16 +42,16 @@ export class ExpressExchange implements HttpExchange {
 }
 
 /** Nest still replies once a stored answer is out; these keep it from writing to a response that has ended. */
-const SENDING = muted('status', 'send', 'json', 'redirect', 'render', 'write', 'end');
-const HEADERS = muted('type', 'set', 'header', 'setHeader', 'removeHeader', 'writeHead');
+const SENDING = new Overlay(muted('status', 'send', 'json', 'redirect', 'render', 'write', 'end'));
+const HEADERS = new Overlay(muted('type', 'set', 'header', 'setHeader', 'removeHeader', 'writeHead'));
 
 /** Resolves when its headers are out: a layer that compresses may need a while, and sets some of them. */
 async function sendStored(response: ServerResponse, stored: StoredResponse): Promise<void> {
   applyAnswer(response, stored);
   response.end(stored.body);
-  Object.assign(response, SENDING);
+  SENDING.put(response);
   if (!response.headersSent) await new Promise<void>((resolve) => finished(response, () => resolve()));
-  Object.assign(response, HEADERS);
+  HEADERS.put(response);
 }
 
 function applyAnswer(response: ServerResponse, { status, headers, body }: StoredResponse): void {
@@ -62,6 +60,33 @@ function applyAnswer(response: ServerResponse, { status, headers, body }: Stored
   if (hasNoBody(response.statusCode)) response.removeHeader('Content-Length');
   else response.setHeader('Content-Length', body?.length ?? 0);
 }
+
+const held = new WeakMap<ServerResponse, HeldResponse>();
+
+/** What leads to the wire, while a response is held back. */
+const WIRE = new Overlay({
+  write(this: ServerResponse, chunk: unknown, encoding: unknown, callback: unknown): boolean {
+    return held.get(this)!.write(chunk, encoding, callback);
+  },
+  end(this: ServerResponse, chunk: unknown, encoding: unknown, callback: unknown): ServerResponse {
+    return held.get(this)!.end(chunk, encoding, callback);
+  },
+  writeHead(this: ServerResponse, status: number, ...rest: unknown[]): ServerResponse {
+    return held.get(this)!.writeHead(status, rest);
+  },
+  flushHeaders(this: ServerResponse): void {
+    held.get(this)!.flushHeaders();
+  },
+  destroy(this: ServerResponse, error?: Error): ServerResponse {
+    return held.get(this)!.destroy(error);
+  },
+  get headersSent(): boolean {
+    return held.get(this as unknown as ServerResponse)!.headersLookSent;
+  },
+  get writableEnded(): boolean {
+    return held.get(this as unknown as ServerResponse)!.ended;
+  },
+});
 
 /**
  * A response that is held back until its answer is stored.
@@ -74,11 +99,12 @@ class HeldResponse {
   private readonly chunks: Buffer[] = [];
   private bytes = 0;
   private state: 'collecting' | 'settling' | 'passing' = 'collecting';
-  private ended = false;
+  ended = false;
   private readonly endCallbacks: Callback[] = [];
   private source: Readable | undefined;
   private revealClose: (() => void) | undefined;
-  private readonly original = new Map<(typeof HELD)[number], unknown>();
+  headersLookSent = false;
+  private takeAway: (() => void) | undefined;
 
   constructor(
     private readonly response: ServerResponse,
@@ -88,20 +114,9 @@ class HeldResponse {
 
   hold(): void {
     const { response } = this;
-    for (const method of HELD) this.original.set(method, response[method]);
-    Object.assign(response, {
-      write: (chunk: unknown, encoding?: unknown, callback?: unknown) =>
-        this.write(chunk, encoding, callback),
-      end: (chunk?: unknown, encoding?: unknown, callback?: unknown) => this.end(chunk, encoding, callback),
-      writeHead: (status: number, ...rest: unknown[]) => this.writeHead(status, rest),
-      // Headers wanted early: somebody streams, and the client is not to wait for the end.
-      flushHeaders: () => void this.settle(null),
-      destroy: (error?: Error) => {
-        void this.tearDown(error);
-        return response;
-      },
-    });
-    response.once('close', () => this.closed());
+    held.set(response, this);
+    this.takeAway = WIRE.put(response);
+    response.on('close', () => this.closed());
     // A stream piped by hand; those that Nest sends are announced.
     response.once('pipe', (source: Readable) => {
       this.source = source;
@@ -117,9 +132,9 @@ class HeldResponse {
     if (!this.ended && this.state === 'collecting') this.observer.cut();
   }
 
-  private write(chunk: unknown, encoding: unknown, callback: unknown): boolean {
+  write(chunk: unknown, encoding: unknown, callback: unknown): boolean {
     if (this.ended) return false;
-    this.looksSent('headersSent');
+    this.headersLookSent = true;
     this.collect(chunk, encoding);
     later(typeof encoding === 'function' ? encoding : callback);
     if (this.state === 'collecting' && (this.bytes > this.maxBytes || this.isEventStream()))
@@ -127,28 +142,41 @@ class HeldResponse {
     return this.state === 'collecting';
   }
 
-  private end(chunk: unknown, encoding: unknown, callback: unknown): ServerResponse {
+  end(chunk: unknown, encoding: unknown, callback: unknown): ServerResponse {
     if (this.ended) return this.response;
     if (typeof chunk !== 'function') this.collect(chunk, encoding);
     this.ended = true;
-    this.looksSent('headersSent');
-    this.looksSent('writableEnded');
+    this.headersLookSent = true;
     const done = [chunk, encoding, callback].find((argument) => typeof argument === 'function');
     if (done) this.endCallbacks.push(done as Callback);
     // A source that broke ends half an answer: not to be repeated as if it were a whole one.
     const isWhole = this.bytes <= this.maxBytes && !this.source?.errored;
-    if (this.state === 'collecting') void this.settle(isWhole ? Buffer.concat(this.chunks) : null);
+    if (this.state === 'collecting') void this.settle(isWhole ? this.collected : null);
     return this.response;
   }
 
-  private writeHead(status: number, rest: unknown[]): ServerResponse {
+  writeHead(status: number, rest: unknown[]): ServerResponse {
     const { response } = this;
     response.statusCode = status;
     if (typeof rest[0] === 'string') response.statusMessage = rest.shift() as string;
     const headers = rest[0] as OutgoingHttpHeaders | [string, string][] | string[] | undefined;
     for (const [name, value] of headerPairs(headers)) response.setHeader(name, value);
-    this.looksSent('headersSent');
+    this.headersLookSent = true;
     return response;
+  }
+
+  /** Headers wanted early: somebody streams, and the client is not to wait for the end. */
+  flushHeaders(): void {
+    void this.settle(null);
+  }
+
+  destroy(error: Error | undefined): ServerResponse {
+    void this.tearDown(error);
+    return this.response;
+  }
+
+  private get collected(): Buffer {
+    return this.chunks.length === 1 ? this.chunks[0]! : Buffer.concat(this.chunks);
   }
 
   private collect(chunk: unknown, encoding: unknown): void {
@@ -177,10 +205,10 @@ class HeldResponse {
       }
       void sendStored(response, substitute);
     } else if (this.ended) {
-      response.end(Buffer.concat(this.chunks), () => this.endCallbacks.forEach((callback) => callback()));
+      response.end(this.collected, () => this.endCallbacks.forEach((callback) => callback()));
     } else {
       if (this.chunks.length === 0) response.flushHeaders();
-      else response.write(Buffer.concat(this.chunks));
+      else response.write(this.collected);
       response.emit('drain');
     }
   }
@@ -202,15 +230,8 @@ class HeldResponse {
 
   private letGo(): void {
     this.state = 'passing';
-    Object.assign(this.response, Object.fromEntries(this.original));
-    const shadows = this.response as { headersSent?: boolean; writableEnded?: boolean };
-    delete shadows.headersSent;
-    delete shadows.writableEnded;
+    this.takeAway?.();
     this.revealClose?.();
-  }
-
-  private looksSent(property: 'headersSent' | 'writableEnded'): void {
-    Object.defineProperty(this.response, property, { configurable: true, get: () => true });
   }
 
   private isEventStream(): boolean {
