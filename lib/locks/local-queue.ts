@@ -3,8 +3,8 @@
  * Keeps a herd of local waiters from becoming a herd of requests.
  */
 export class LocalQueue {
-  /** A name is present while somebody has the turn; the set holds those behind, in order. */
-  private readonly names = new Map<string, Set<() => void>>();
+  /** A name is present while somebody has the turn; the set, made for the first of them, holds those behind, in order. */
+  private readonly names = new Map<string, Set<() => void> | undefined>();
 
   /**
    * Waits for the turn, at most `waitMs` milliseconds.
@@ -16,12 +16,13 @@ export class LocalQueue {
     waitMs: number,
     signal?: AbortSignal,
   ): Promise<'mine' | 'occupied' | 'timeout' | 'aborted'> {
-    const line = this.names.get(name);
-    if (!line) {
-      this.names.set(name, new Set());
+    if (!this.names.has(name)) {
+      this.names.set(name, undefined);
       return Promise.resolve('mine');
     }
     if (waitMs === 0) return Promise.resolve('occupied');
+    const line = this.names.get(name) ?? new Set();
+    this.names.set(name, line);
     return new Promise((resolve) => {
       const end = (how: 'mine' | 'timeout' | 'aborted') => {
         clearTimeout(timer);
@@ -39,9 +40,7 @@ export class LocalQueue {
 
   /** Hands the turn to the next in line. */
   leave(name: string): void {
-    const line = this.names.get(name);
-    if (!line) return;
-    const [next] = line;
+    const [next] = this.names.get(name) ?? [];
     if (next) next();
     else this.names.delete(name);
   }

@@ -218,7 +218,7 @@ export class LockService {
         ttlMs: options.ttlMs,
         maxHoldMs: renew ? maxHoldMs : 0,
         source: this.source,
-        lostError: (lost) => new LockLostError(lost),
+        lostError,
         onLost: endTurn,
       },
       this.clock,
@@ -264,6 +264,10 @@ export class LockService {
     const lease = this.held.get(name);
     return lease ? { retryAfterMs: lease.remainingMs(), holder: lease.token } : { retryAfterMs: 0 };
   }
+}
+
+function lostError(name: string): LockLostError {
+  return new LockLostError(name);
 }
 
 function checkMilliseconds(option: string, value: number, least: number): void {
