@@ -108,15 +108,6 @@ describe('a quorum of nodes that can fail', () => {
       expect(await lock.release('it', 'mine')).toBe(true);
       expect(ms).toBeLessThan(1_000);
     });
-
-    it('answers that came while the process stood still count', async () => {
-      const three = nodes(3);
-      for (const node of three) node.beforeMs = { acquire: 5 };
-      const acquired = quorumLock(three).acquire('it', 'mine', LONG_MS);
-      const end = performance.now() + 250;
-      while (performance.now() < end);
-      expect(await acquired).toEqual(LOCKED);
-    });
   });
 
   describe('G61 unavailable', () => {
@@ -342,6 +333,7 @@ describe('a quorum of nodes that can fail', () => {
       expect(await lock.extend([MINE], LONG_MS)).toEqual([true]);
       expect(await lock.release('it', 'mine')).toBe(true);
       await sleep(80);
+      expect(three[2]!.calls.filter((call) => call === 'acquire')).toHaveLength(1);
       expect(holders(three)).toEqual([undefined, undefined, undefined]);
     });
 
