@@ -47,14 +47,15 @@ export class IdempotentRoute {
    * @throws IdempotencyError `key-missing`, `key-invalid`, `principal-missing`.
    */
   async identify(call: IdempotentCall): Promise<CallIdentity | null> {
-    const key = await this.keyOf(call);
+    const made = this.keyOf(call);
+    const key = made instanceof Promise ? await made : made;
     if (key === undefined) {
       if (!this.policy.required) return null;
       throw new IdempotencyError('key-missing', { detail: this.missingKey(call) });
     }
-    const principal = await principalOf(this.module, call);
+    const principal = principalOf(this.module, call);
     return {
-      id: recordId(this.scope, principal, key),
+      id: recordId(this.scope, principal instanceof Promise ? await principal : principal, key),
       scope: this.scope,
       key,
       fingerprint: fingerprintOf((this.policy.fingerprint ?? defaultFingerprint)(call)),
@@ -66,11 +67,15 @@ export class IdempotentRoute {
     return decide(this.policy.onError, error, call, report);
   }
 
-  private async keyOf(call: IdempotentCall): Promise<string | undefined> {
+  /** A promise only where a function makes the key: each costs more than all the rest. */
+  private keyOf(call: IdempotentCall): string | undefined | Promise<string | undefined> {
     const { key, template } = this.metadata;
     if (key === undefined) return keyFromHeader(call.headers?.['idempotency-key']);
-    if (template) return template(call);
-    const made = await (key as KeyFunction)(call);
+    return template ? template(call) : this.keyMadeBy(key as KeyFunction, call);
+  }
+
+  private async keyMadeBy(key: KeyFunction, call: IdempotentCall): Promise<string | undefined> {
+    const made = await key(call);
     if (made === undefined || made === null || made === '') return undefined;
     if (typeof made !== 'string') {
       throw new IdempotencyOptionsError(
@@ -94,12 +99,18 @@ export class IdempotentRoute {
  * function gives none.
  * @throws IdempotencyError `principal-missing` when a caller that should be known is not.
  */
-export async function principalOf(
+export function principalOf(
   { principal }: IdempotencyModuleOptions,
   call: IdempotentCall,
-): Promise<string | null> {
+): string | null | Promise<string | null> {
   if (principal === 'none') return null;
-  const owner = await principal(call);
+  const owner = principal(call);
+  return typeof (owner as PromiseLike<unknown> | null | undefined)?.then === 'function'
+    ? Promise.resolve(owner).then((settled) => nameOf(settled, call))
+    : nameOf(owner, call);
+}
+
+function nameOf(owner: unknown, call: IdempotentCall): string | null {
   if (owner !== undefined && owner !== null && owner !== '') return ownerName(owner);
   if (!HAVE_CALLERS.has(call.transport)) return null;
   throw new IdempotencyError('principal-missing', {

@@ -1,7 +1,7 @@
 import type { OutgoingHttpHeaders } from 'node:http';
 import { StreamableFile } from '@nestjs/common';
 import type { IdempotencyError } from '../idempotency.errors.js';
-import { type IdempotentCall, localCall } from '../idempotency.call.js';
+import type { IdempotentCall } from '../idempotency.call.js';
 import type { StoredResponse } from '../stores/result-store.js';
 
 /** An answer as it is about to leave: after every interceptor, serializer and filter. */
@@ -56,19 +56,31 @@ export function problemResponse(error: IdempotencyError): StoredResponse {
   };
 }
 
-/** @param request of Express or Fastify */
-export function httpCall(request: any, scope: string): IdempotentCall {
-  return localCall({
-    transport: 'http',
-    scope,
-    request,
-    user: request.user,
-    body: request.body,
-    params: request.params,
-    query: request.query,
-    headers: request.headers,
-    route: request.routeOptions?.url ?? request.route?.path,
-  });
+/** A request of Express or Fastify. Express parses the query each time it is asked for it. */
+export class HttpCall implements IdempotentCall {
+  readonly transport = 'http';
+  readonly user: any;
+  readonly body: any;
+  readonly params: any;
+  readonly headers: any;
+  readonly route: string | undefined;
+  readonly payload = undefined;
+  readonly args: readonly any[] = [];
+
+  constructor(
+    readonly request: any,
+    readonly scope: string,
+  ) {
+    this.user = request.user;
+    this.body = request.body;
+    this.params = request.params;
+    this.headers = request.headers;
+    this.route = request.routeOptions?.url ?? request.route?.path;
+  }
+
+  get query(): any {
+    return this.request.query;
+  }
 }
 
 /** Whether Nest sends a value piece by piece, and stops when the client is gone. */

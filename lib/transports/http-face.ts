@@ -7,7 +7,7 @@ import {
   type OnModuleInit,
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
-import { finalize, type Observable, of, tap } from 'rxjs';
+import { Observable, of } from 'rxjs';
 import { type Begun, IdempotencyEngine } from '../engine/engine.js';
 import type { CallIdentity } from '../engine/policy.js';
 import { IdempotencyContext } from '../idempotency.context.js';
@@ -18,7 +18,7 @@ import { decodeOutcome } from '../idempotency.value.js';
 import { ExpressExchange } from './express-exchange.js';
 import { FastifyExchange, type FastifyLike } from './fastify-exchange.js';
 import {
-  httpCall,
+  HttpCall,
   type HttpExchange,
   isStreaming,
   problemHeaders,
@@ -56,7 +56,7 @@ export class HttpFace implements OnModuleInit {
     const http = context.switchToHttp();
     const response: never = http.getResponse();
     const exchange = this.isFastify ? new FastifyExchange(response) : new ExpressExchange(response);
-    const call = httpCall(http.getRequest(), route.scope);
+    const call = new HttpCall(http.getRequest(), route.scope);
     let identity: CallIdentity | null;
     let begun: Begun;
     try {
@@ -132,18 +132,21 @@ function watched(
   settlement: HttpSettlement,
   exchange: HttpExchange,
 ): Observable<unknown> {
-  return answer$.pipe(
-    tap({
+  return new Observable((subscriber) => {
+    subscriber.add(() => settlement.abandonIfRunning());
+    return answer$.subscribe({
       next: (value) => {
         if (isStreaming(value)) exchange.shield();
+        subscriber.next(value);
       },
       error: (error: unknown) => {
         if (error instanceof IdempotencyError) setHeaders(exchange, problemHeaders(error));
         settlement.abandonIfRunning();
+        subscriber.error(error);
       },
-    }),
-    finalize(() => settlement.abandonIfRunning()),
-  );
+      complete: () => subscriber.complete(),
+    });
+  });
 }
 
 function setHeaders(exchange: HttpExchange, headers: Record<string, string>): void {
