@@ -92,7 +92,8 @@ export class MysqlDatabase extends SqlDatabase {
       if (wanted?.() === false) throw new CalledOffError();
       const reply = new Promise<Reply>((resolve, reject) => {
         // Whatever the application has set for its own queries (typeCast, rowsAsArray, …) is not for these.
-        const plain = { typeCast: true, rowsAsArray: false, nestTables: false, bigNumberStrings: true };
+        const typeCast = (_field: unknown, next: () => unknown) => next();
+        const plain = { typeCast, rowsAsArray: false, nestTables: false, bigNumberStrings: true };
         connection.query({ sql, values, supportBigNumbers: true, ...plain }, (error, result) => {
           isSilent = false;
           if (error) reject(error);

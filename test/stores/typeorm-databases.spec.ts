@@ -399,7 +399,14 @@ describe('MySQL and MariaDB', () => {
 
   it('settings of the application’s queries do not reach the store’s', async () => {
     const { options } = await migrated(MARIADB);
-    const extra = { rowsAsArray: true, nestTables: true, bigNumberStrings: false, dateStrings: true };
+    const typeCast = (field: { string(): string }) => field.string();
+    const extra = {
+      rowsAsArray: true,
+      nestTables: true,
+      bigNumberStrings: false,
+      dateStrings: true,
+      typeCast,
+    };
     // Set once TypeORM, which reads rows while it connects, is done.
     const dataSource = kept(await open(options));
     const { pool } = dataSource.driver as unknown as { pool: EventEmitter };
