@@ -154,6 +154,10 @@ describe.each(DATABASES)('$name', (flavour) => {
       await lock.release('released', 'first');
       await acquired(hasty, 'released', 'second');
 
+      await acquired(lock, 'never extended', 'first', 5);
+      await sleep(10);
+      expect(await hasty.acquire('never extended', 'second', LONG_MS)).toMatchObject({ acquired: false });
+
       const began = performance.now();
       await acquired(lock, 'ran out', 'first', 100);
       await lock.extend([{ name: 'ran out', token: 'first' }], 200);
@@ -360,7 +364,8 @@ describe('SQLite', () => {
       await manager.query('SELECT 1');
       expect(await service.acquire('order', { ttlMs: LONG_MS })).toMatchObject({ status: 'unavailable' });
     });
-    expect(await isFree(lock, 'order')).toBe(true);
+    await acquired(lock, 'another', 'mine');
+    // It stood in line before the other one, and left no trace.
     expect(await rowCount(dataSource)).toBe(1);
     await expect(dataSource.transaction(() => lock.acquire('order', 'mine', LONG_MS))).rejects.toThrow(
       'in a transaction of the application',
