@@ -76,7 +76,7 @@ export class PostgresSubscription {
     // A pooler in between may take LISTEN and pass no message on. Only a message from elsewhere tells.
     const greeted = new Promise<void>((resolve) => (this.#greeted = resolve));
     const text = 'SELECT pg_notify($1, $2)';
-    await answered(this.database.pool.query({ text, values: [this.channel, this.#greeting] }), ANSWER_MS);
+    await answered(this.database.pool.query(text, [this.channel, this.#greeting]), ANSWER_MS);
     await answered(greeted, ANSWER_MS);
   }
 

@@ -12,13 +12,13 @@ import {
 
 /** What is used of `pg.Pool`. */
 export interface Pool {
-  query(statement: Statement): Promise<Reply>;
+  query(statement: Statement | string, values: unknown[]): Promise<Reply>;
   connect(): Promise<Client>;
 }
 
 /** What is used of a client of the pool. */
 interface Client {
-  query(statement: Statement): Promise<Reply>;
+  query(statement: Statement | string, values: unknown[]): Promise<Reply>;
   release(broken: boolean): void;
   on(event: 'error', listener: () => void): unknown;
   off(event: 'error', listener: () => void): unknown;
@@ -26,8 +26,7 @@ interface Client {
 
 interface Statement {
   readonly text: string;
-  readonly values?: unknown[];
-  readonly name?: string;
+  readonly name: string;
 }
 
 interface Reply {
@@ -45,7 +44,7 @@ export class PostgresDatabase extends SqlDatabase {
   // clock_timestamp() and not now(): what a statement decides after it waited for a row must not be of before.
   readonly now = 'floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint';
   readonly micros = 'floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint';
-  readonly #statements = new Map<string, Statement>();
+  readonly #statements = new Map<string, Statement | string>();
 
   /**
    * @param named whether statements are sent under a name, so that a connection plans each only once.
@@ -85,15 +84,16 @@ export class PostgresDatabase extends SqlDatabase {
     parameters: readonly Parameter[],
     wanted?: Wanted,
   ): Promise<Result<R>> {
-    const statement = { ...this.#statement(sql), values: [...parameters] };
+    const statement = this.#statement(sql);
+    const values = [...parameters];
     const isSimple = this.answerMs === undefined && !wanted;
     const { rows, rowCount } = await (isSimple
-      ? this.pool.query(statement)
-      : this.#queryOnOne(statement, wanted));
+      ? this.pool.query(statement, values)
+      : this.#queryOnOne(statement, values, wanted));
     return { rows: rows as R[], affected: rowCount ?? 0 };
   }
 
-  async #queryOnOne(statement: Statement, wanted?: Wanted): Promise<Reply> {
+  async #queryOnOne(statement: Statement | string, values: unknown[], wanted?: Wanted): Promise<Reply> {
     const client = await this.pool.connect();
     // A client that is lent out and loses its connection has nobody else to tell.
     client.on('error', ignore);
@@ -101,7 +101,7 @@ export class PostgresDatabase extends SqlDatabase {
     try {
       if (wanted?.() === false) throw new CalledOffError();
       isBroken = true;
-      const reply = await answered(client.query(statement), this.answerMs);
+      const reply = await answered(client.query(statement, values), this.answerMs);
       isBroken = false;
       return reply;
     } catch (error) {
@@ -115,14 +115,15 @@ export class PostgresDatabase extends SqlDatabase {
     }
   }
 
-  #statement(sql: string): Statement {
+  /** Without a name a text alone: `pg` copies objects property by property. */
+  #statement(sql: string): Statement | string {
     let statement = this.#statements.get(sql);
     if (!statement) {
       let count = 0;
       const text = sql.replaceAll('?', () => `$${++count}`);
       // By its content: another version of this package on the same connection has other names.
       const name = `idempotent_${createHash('sha1').update(text).digest('hex')}`;
-      statement = this.named ? { text, name } : { text };
+      statement = this.named ? { text, name } : text;
       this.#statements.set(sql, statement);
     }
     return statement;

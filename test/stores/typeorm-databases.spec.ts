@@ -324,9 +324,9 @@ describe('PostgreSQL', () => {
     await dataSource.query('ANALYZE idempotency_record');
     const pool = (dataSource.driver as unknown as { master: { query: (...given: unknown[]) => unknown } })
       .master;
-    const sent: { text: string; values: unknown[] }[] = [];
+    const sent: [text: string, values: unknown[]][] = [];
     const query = pool.query.bind(pool);
-    pool.query = (...given) => (sent.push(given[0] as never), query(...given));
+    pool.query = (...given) => (sent.push(given as never), query(...given));
     const { id, token, ...rest } = newRequest();
     await store.claim({ id, token, ...rest });
     await store.claim({ id, token, ...rest });
@@ -335,7 +335,7 @@ describe('PostgreSQL', () => {
     await store.release(id, 'other', 'keep', LONG);
     await store.markUncertain(id, 'other');
     pool.query = query;
-    for (const { text, values } of sent) {
+    for (const [text, values] of sent) {
       const plan = JSON.stringify(await dataSource.query(`EXPLAIN ${text}`, values));
       expect(plan).toMatch(/Conflict|Index Scan/);
       expect(plan).not.toContain('idempotency_record_list');

@@ -48,6 +48,7 @@ export abstract class Dialect {
   /** The database it speaks to. */
   abstract readonly database: SqlDatabase;
   protected abstract readonly grammar: Grammar;
+  readonly #texts = new Map<string, string>();
 
   /** @param table where the table is, quoted. */
   constructor(
@@ -80,10 +81,13 @@ export abstract class Dialect {
   /** A lease that ran out does not matter: nobody else's token is in the row. */
   async complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
     const { affected } = await this.run(
-      `UPDATE ${this.table}
+      this.once(
+        'complete',
+        () => `UPDATE ${this.table}
        SET state = 'completed', status = ?, headers = ?, body = ?,
            lease_until = 0, completed_at = ${this.now}, expires_at = ${this.now} + ?
        WHERE id = ? AND token = ? AND state <> 'uncertain'`,
+      ),
       [
         response.status,
         this.text(JSON.stringify(response.headers)),
@@ -115,6 +119,13 @@ export abstract class Dialect {
       [id, token],
     );
     return affected > 0;
+  }
+
+  /** The text of a frequent statement. Made but once: it is long, and looked up by its hash with every call. */
+  protected once(name: string, make: () => string): string {
+    let text = this.#texts.get(name);
+    if (text === undefined) this.#texts.set(name, (text = make()));
+    return text;
   }
 
   /** How text of people's making travels as a parameter. No database but MySQL stores a NUL in text. */

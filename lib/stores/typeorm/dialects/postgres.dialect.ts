@@ -20,19 +20,20 @@ export class PostgresDialect extends Dialect {
    * `claim`, most of which is planning; and even with the read the two take half of it.
    */
   override async claimNew(request: ClaimRequest): Promise<Row | undefined> {
-    const inserted = await this.run(
-      `INSERT INTO ${this.table} ${this.insertColumnsAndValues}
-       ON CONFLICT (id) DO NOTHING RETURNING state, attempt, token, fence`,
-      this.insertParameters(request),
+    const insert = this.once(
+      'insert',
+      () => `INSERT INTO ${this.table} ${this.insertColumnsAndValues}
+       ON CONFLICT (id) DO NOTHING RETURNING fence`,
     );
+    const [inserted] = (await this.run(insert, this.insertParameters(request))).rows;
     // Of a row that is the caller's nobody looks at more.
-    if (inserted.rows[0]) return inserted.rows[0];
-    const read = await this.run(
-      `SELECT ${this.columns} FROM ${this.table}
+    if (inserted) return { ...inserted, state: 'running', attempt: 1, token: request.token };
+    const read = this.once(
+      'read foreign',
+      () => `SELECT ${this.columns} FROM ${this.table}
        WHERE id = ? AND NOT (${IS_RUNNING} AND COALESCE(token = ?, FALSE))`,
-      [request.id, request.token],
     );
-    return read.rows[0];
+    return (await this.run(read, [request.id, request.token])).rows[0];
   }
 
   /**
