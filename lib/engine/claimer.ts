@@ -114,7 +114,9 @@ export class Claimer {
   private async claim(identity: CallIdentity, policy: CallPolicy, token: string): Promise<ClaimAnswer> {
     const { store } = this;
     const { leaseMs, retentionMs, backendTimeoutMs } = policy;
-    const request = { ...identity, token, leaseMs, retentionMs, takeOrphan: policy.onOrphan === 'retry' };
+    const { id, scope, key, fingerprint } = identity;
+    const takeOrphan = policy.onOrphan === 'retry';
+    const request = { id, scope, key, fingerprint, token, leaseMs, retentionMs, takeOrphan };
     const giveBack = () => {
       // Rejects only if the store is still away; then the claim runs out by itself.
       store.release(identity.id, token, 'forget', retentionMs).catch(() => undefined);

@@ -15,12 +15,12 @@ export class LocalQueue {
     name: string,
     waitMs: number,
     signal?: AbortSignal,
-  ): Promise<'mine' | 'occupied' | 'timeout' | 'aborted'> {
+  ): 'mine' | 'occupied' | Promise<'mine' | 'timeout' | 'aborted'> {
     if (!this.names.has(name)) {
       this.names.set(name, undefined);
-      return Promise.resolve('mine');
+      return 'mine';
     }
-    if (waitMs === 0) return Promise.resolve('occupied');
+    if (waitMs === 0) return 'occupied';
     const line = this.names.get(name) ?? new Set();
     this.names.set(name, line);
     return new Promise((resolve) => {

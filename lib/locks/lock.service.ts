@@ -80,7 +80,8 @@ export class LockService {
     if (options.maxHoldMs !== undefined) checkMilliseconds('maxHoldMs', options.maxHoldMs, 1);
     if (signal?.aborted) return { status: 'aborted' };
     const waitUntil = this.clock.mono() + waitMs;
-    const turn = await this.queue.enter(name, waitMs, signal);
+    const entered = this.queue.enter(name, waitMs, signal);
+    const turn = typeof entered === 'string' ? entered : await entered;
     if (turn !== 'mine') {
       return turn === 'occupied' ? { status: 'busy', ...this.localHolder(name) } : { status: turn };
     }

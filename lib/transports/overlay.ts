@@ -5,28 +5,28 @@
  * one (and Express changes that of every response) makes a new hidden class, which costs more than the call.
  */
 export class Overlay {
-  private readonly descriptors: PropertyDescriptorMap;
+  private readonly names: readonly string[];
   private readonly overlaid = new WeakMap<object, object>();
 
   /** @param methods methods and accessors, called with the object as `this`. */
   constructor(private readonly methods: Record<string, unknown>) {
-    this.descriptors = Object.getOwnPropertyDescriptors(methods);
+    this.names = Object.keys(methods);
   }
 
   /** @returns takes them away again, and with them whatever was put over them meanwhile. */
   put(object: object): () => void {
     const target = object as Record<string, unknown>;
     const prototype = Object.getPrototypeOf(object) as object;
-    const own = new Map<string, unknown>();
-    for (const name in this.methods) {
+    let own: Map<string, unknown> | undefined;
+    for (const name of this.names) {
       if (!Object.hasOwn(target, name)) continue;
-      own.set(name, target[name]);
+      (own ??= new Map()).set(name, target[name]);
       target[name] = this.methods[name];
     }
     Object.setPrototypeOf(object, this.over(prototype));
     return () => {
-      for (const name in this.methods) {
-        if (own.has(name)) target[name] = own.get(name);
+      for (const name of this.names) {
+        if (own?.has(name)) target[name] = own.get(name);
         else if (Object.hasOwn(target, name)) delete target[name];
       }
       Object.setPrototypeOf(object, prototype);
@@ -35,7 +35,10 @@ export class Overlay {
 
   private over(prototype: object): object {
     let over = this.overlaid.get(prototype);
-    if (!over) this.overlaid.set(prototype, (over = Object.create(prototype, this.descriptors) as object));
+    if (!over) {
+      over = Object.create(prototype, Object.getOwnPropertyDescriptors(this.methods)) as object;
+      this.overlaid.set(prototype, over);
+    }
     return over;
   }
 }
