@@ -138,12 +138,12 @@ export class Claimer {
     }
   }
 
-  /** An orphan under `onOrphan: 'uncertain'` is marked by the token it was seen with; if that fails, look again. */
+  /** An orphan under `onOrphan: 'uncertain'` is marked, unless its owner has renewed or settled it since: then look again. */
   private async withOrphanMarked(record: StoredRecord | null, policy: CallPolicy): Promise<Seen | null> {
     const isOrphan = record?.state === 'running' && record.token !== null && record.leaseRemainingMs <= 0;
     if (!isOrphan || policy.onOrphan === 'retry') return record;
     const marked = await within(policy.backendTimeoutMs, `Store ${this.store.name}`, () =>
-      this.store.markUncertain(record.id, record.token!),
+      this.store.markUncertain(record.id, record.token!, true),
     );
     if (!marked) return null;
     this.counters.uncertain++;

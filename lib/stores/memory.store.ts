@@ -76,7 +76,7 @@ export class MemoryStore extends ResultStore {
 
   async complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
     const row = this.rows.get(id);
-    if (row?.token !== token || row.state === 'uncertain') return false;
+    if (row?.token !== token) return false;
     const now = this.clock.wall();
     Object.assign(row, { state: 'completed', response, completedAt: now, expiresAt: now + retentionMs });
     this.wake(id);
@@ -102,9 +102,10 @@ export class MemoryStore extends ResultStore {
     return true;
   }
 
-  async markUncertain(id: string, token: string): Promise<boolean> {
+  async markUncertain(id: string, token: string, orphanOnly = false): Promise<boolean> {
     const row = this.rows.get(id);
     if (row?.token !== token || row.state !== 'running') return false;
+    if (orphanOnly && row.leaseUntil > this.clock.wall()) return false;
     Object.assign(row, { state: 'uncertain', leaseUntil: 0 });
     this.wake(id);
     return true;

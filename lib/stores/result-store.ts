@@ -32,7 +32,8 @@ export abstract class ResultStore {
 
   /**
    * Records the answer if `token` still owns the row, and keeps it for `retentionMs`. A lease that ran out
-   * does not matter as long as nobody else has claimed since. Repeating it with the same token is harmless.
+   * does not matter as long as nobody else has claimed since, nor does it that the row has become uncertain: its
+   * owner knows. Repeating it with the same token is harmless.
    *
    * @returns false when another owner has taken over (nothing was changed).
    */
@@ -64,9 +65,13 @@ export abstract class ResultStore {
 
   /**
    * Says that nobody knows whether the work was done. Only from `running`, only by the token.
-   * An uncertain row never expires and is never claimed; an operator or a reconcile hook settles it.
+   * An uncertain row never expires and is never claimed. Its owner may still complete it; else an operator or a
+   * reconcile hook settles it.
+   *
+   * @param orphanOnly only if the lease of `token` is over at that moment: for somebody who found the row.
+   * @returns false when nothing was changed.
    */
-  abstract markUncertain(id: string, token: string): Promise<boolean>;
+  abstract markUncertain(id: string, token: string, orphanOnly?: boolean): Promise<boolean>;
 
   /**
    * Removes at most `limit` rows that are past their `expiresAt`; never a running or uncertain one.

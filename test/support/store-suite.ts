@@ -439,7 +439,7 @@ export function describeStore(name: string, create: () => Promise<StoreUnderTest
     });
 
     describe('markUncertain', () => {
-      it('is never claimed afterwards, never renewed, completed, released or swept', async () => {
+      it('is never claimed afterwards, never renewed, released or swept', async () => {
         const request = newRequest({ leaseMs: SHORT });
         await claimed(request);
         expect(await store.markUncertain(request.id, request.token)).toBe(true);
@@ -456,10 +456,36 @@ export function describeStore(name: string, create: () => Promise<StoreUnderTest
         expect(await refused(retryOf(request, { fingerprint: hash('other') }))).toMatchObject(expected);
         expect(await store.release(request.id, request.token, 'forget', LONG)).toBe(false);
         expect(await store.renew([request], LONG)).toEqual([false]);
-        expect(await store.complete(request.id, request.token, RESPONSE, LONG)).toBe(false);
         // Not even by its own claim sent again.
         await store.claim(request);
         expect(await found(store, request.id)).toMatchObject(expected);
+      });
+
+      it('G51 its owner may still complete it, and nobody else', async () => {
+        const request = newRequest();
+        await claimed(request);
+        await store.markUncertain(request.id, request.token);
+        expect(await store.complete(request.id, 'somebody-else', RESPONSE, LONG)).toBe(false);
+        expect(await store.complete(request.id, request.token, RESPONSE, LONG)).toBe(true);
+        expect(await second.complete(request.id, request.token, RESPONSE, LONG)).toBe(true);
+        const record = await refused(retryOf(request));
+        expect(record).toMatchObject({ state: 'completed', response: { status: 201 } });
+        expect(record.expiresAt! - record.completedAt!).toBe(LONG);
+      });
+
+      it('G51 an orphan is marked by who finds it, a live claim is not', async () => {
+        const request = newRequest({ leaseMs: SHORT });
+        await claimed(request);
+        await expire();
+        await store.renew([request], LONG);
+        expect(await second.markUncertain(request.id, request.token, true)).toBe(false);
+        expect(await found(store, request.id)).toMatchObject({ state: 'running', token: request.token });
+        await store.renew([request], SHORT);
+        await expire();
+        expect(await second.markUncertain(request.id, 'somebody-else', true)).toBe(false);
+        expect(await second.markUncertain(request.id, request.token, true)).toBe(true);
+        expect((await found(store, request.id)).state).toBe('uncertain');
+        expect(await store.renew([request], LONG)).toEqual([false]);
       });
 
       it('only from running, and only by the token', async () => {

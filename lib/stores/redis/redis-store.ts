@@ -89,8 +89,8 @@ end
 
 /** KEYS: record. ARGV: token, retention in ms, status or '', headers, body unless null. Answers 1 or 0. */
 const COMPLETE = new Script(`
-${OWNS}
-if not owns then
+${READ}
+if not row or row[1] ~= 'running' or row[3] ~= ARGV[1] then
   if row and row[1] == 'completed' and row[3] == ARGV[1] then
     return 1
   end
@@ -145,10 +145,10 @@ ${WAKE}
 return 1
 `);
 
-/** KEYS: record. ARGV: token. Answers 1 or 0. */
+/** KEYS: record. ARGV: token, '1' to mark an orphan only. Answers 1 or 0. */
 const MARK_UNCERTAIN = new Script(`
 ${OWNS}
-if not owns then
+if not owns or ARGV[2] == '1' and left > row[5] then
   ${ASSERT_PRIMARY}
   return 0
 end
@@ -212,8 +212,9 @@ export class RedisStore extends ResultStore {
     return Number(await this.connection.giveBack(token, RELEASE, [this.key(id)], args)) === 1;
   }
 
-  async markUncertain(id: string, token: string): Promise<boolean> {
-    return Number(await this.connection.run(MARK_UNCERTAIN, [this.key(id)], [token])) === 1;
+  async markUncertain(id: string, token: string, orphanOnly = false): Promise<boolean> {
+    const args = [token, orphanOnly ? '1' : '0'];
+    return Number(await this.connection.run(MARK_UNCERTAIN, [this.key(id)], args)) === 1;
   }
 
   /** Redis expires records by itself. */

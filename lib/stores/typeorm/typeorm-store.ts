@@ -92,8 +92,8 @@ export class TypeOrmStore extends ResultStore {
     );
   }
 
-  markUncertain(id: string, token: string): Promise<boolean> {
-    return this.#ask('markUncertain', (dialect) => dialect.markUncertain(id, token));
+  markUncertain(id: string, token: string, orphanOnly = false): Promise<boolean> {
+    return this.#ask('markUncertain', (dialect) => dialect.markUncertain(id, token, orphanOnly));
   }
 
   sweep(limit: number): Promise<number> {

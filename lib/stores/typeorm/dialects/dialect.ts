@@ -78,7 +78,7 @@ export abstract class Dialect {
     return rows[0];
   }
 
-  /** A lease that ran out does not matter: nobody else's token is in the row. */
+  /** A lease that ran out, or doubts of others, do not matter: nobody else's token is in the row. */
   async complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
     const { affected } = await this.run(
       this.once(
@@ -86,7 +86,7 @@ export abstract class Dialect {
         () => `UPDATE ${this.table}
        SET state = 'completed', status = ?, headers = ?, body = ?,
            lease_until = 0, completed_at = ${this.now}, expires_at = ${this.now} + ?
-       WHERE id = ? AND token = ? AND state <> 'uncertain'`,
+       WHERE id = ? AND token = ?`,
       ),
       [
         response.status,
@@ -112,10 +112,10 @@ export abstract class Dialect {
     return affected > 0;
   }
 
-  async markUncertain(id: string, token: string): Promise<boolean> {
+  async markUncertain(id: string, token: string, orphanOnly: boolean): Promise<boolean> {
     const { affected } = await this.run(
       `UPDATE ${this.table} SET state = 'uncertain', lease_until = 0
-       WHERE id = ? AND token = ? AND ${IS_RUNNING}`,
+       WHERE id = ? AND token = ? AND ${IS_RUNNING}${orphanOnly ? ` AND lease_until <= ${this.now}` : ''}`,
       [id, token],
     );
     return affected > 0;
