@@ -5,6 +5,7 @@ import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
 import type { ValidationError } from 'class-validator';
+import { TransitionErrorFilter } from 'nestjs-idempotent/stores/typeorm';
 import { AppModule } from './app.module.js';
 import type { Environment } from './config/environment.js';
 import { Problem, ProblemFilter } from './problem.js';
@@ -21,7 +22,8 @@ export async function createApp(environment: Environment): Promise<INestApplicat
     abortOnError: false,
   });
   app.useGlobalPipes(new ValidationPipe({ whitelist: true, exceptionFactory: invalidRequest }));
-  app.useGlobalFilters(new ProblemFilter(app.get(HttpAdapterHost)));
+  const host = app.get(HttpAdapterHost);
+  app.useGlobalFilters(new ProblemFilter(host), new TransitionErrorFilter(host));
   app.enableShutdownHooks();
   (app.getHttpServer() as Server).keepAliveTimeout = KEEP_ALIVE_MS;
   serveApiPage(app);

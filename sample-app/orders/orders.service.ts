@@ -1,9 +1,11 @@
 import { Injectable } from '@nestjs/common';
+import { IllegalTransitionError, TransitionError } from 'nestjs-idempotent/stores/typeorm';
 import type { EntityManager } from 'typeorm';
 import { Database } from '../database/database.js';
 import { Problem } from '../problem.js';
 import { Order } from './order.entity.js';
 import { isOrderId } from './order-id.js';
+import { orderStates } from './order.states.js';
 
 @Injectable()
 export class OrdersService {
@@ -27,30 +29,42 @@ export class OrdersService {
     return this.database.read((manager) => this.find(manager, orderId));
   }
 
-  /** PAID -> REFUNDING, by compare-and-set. @returns false when the order was not PAID, or not with that much. */
+  /**
+   * PAID -> REFUNDING, for one refund.
+   *
+   * @returns false when this refund has done so before.
+   * @throws IllegalTransitionError when another refund has the order.
+   * @throws Problem `order-unknown`, `amount-exceeds-order`.
+   */
   async startRefund(
     manager: EntityManager,
     orderId: string,
     amount: number,
     refundId: string,
   ): Promise<boolean> {
-    const { affected } = await manager
-      .createQueryBuilder()
-      .update(Order)
-      .set({ status: 'REFUNDING', refundId })
-      .where(`order_id = :orderId AND status = 'PAID' AND amount >= :amount`, { orderId, amount })
-      .execute();
-    return affected === 1;
+    const refusal = await orderStates.transition(manager, Order, orderId, 'REFUNDING', { refundId }).then(
+      ({ changed }) => (changed ? null : othersRefund(orderId)),
+      (error: unknown) => {
+        if (error instanceof TransitionError) return error;
+        throw error;
+      },
+    );
+    const order = await this.find(manager, orderId);
+    if (refusal) {
+      if (refusal instanceof IllegalTransitionError && order.refundId === refundId) return false;
+      throw refusal;
+    }
+    if (amount <= order.amount) return true;
+    throw new Problem(
+      'amount-exceeds-order',
+      `Order ${orderId} was paid with ${order.amount} cents, not with ${amount}.`,
+    );
   }
 
-  /** REFUNDING -> REFUNDED, by compare-and-set. @returns false when this refund has nothing to finish. */
-  async finishRefund(manager: EntityManager, orderId: string, refundId: string): Promise<boolean> {
-    const { affected } = await manager.update(
-      Order,
-      { orderId, refundId, status: 'REFUNDING' },
-      { status: 'REFUNDED' },
-    );
-    return affected === 1;
+  /** REFUNDING -> REFUNDED, by the refund that has the order. @returns false when that was done before. */
+  async finishRefund(manager: EntityManager, orderId: string): Promise<boolean> {
+    const { changed } = await orderStates.transition(manager, Order, orderId, 'REFUNDED');
+    return changed;
   }
 
   /** @throws Problem `order-unknown`. */
@@ -59,4 +73,10 @@ export class OrdersService {
     if (!order) throw new Problem('order-unknown', `There is no order ${orderId}.`);
     return order;
   }
+}
+
+/** There already, but who has brought it there? */
+function othersRefund(orderId: string): IllegalTransitionError {
+  const allowed = orderStates.allowedFrom('REFUNDING');
+  return new IllegalTransitionError(`Order ${orderId}`, 'REFUNDING', 'REFUNDING', allowed);
 }

@@ -1,5 +1,6 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { Idempotent } from 'nestjs-idempotent';
+import { TransitionError } from 'nestjs-idempotent/stores/typeorm';
 import { Database } from '../database/database.js';
 import { Problem } from '../problem.js';
 import type { RefundCommand } from './refund.command.js';
@@ -27,7 +28,7 @@ export class RefundConsumer implements OnApplicationBootstrap {
     try {
       return refundView(await this.refunds.refund(command));
     } catch (error) {
-      if (!(error instanceof Problem)) throw error;
+      if (!(error instanceof Problem || error instanceof TransitionError)) throw error;
       return this.fail(command, error.detail);
     }
   }

@@ -113,7 +113,10 @@ describe.each(BACKENDS)('%s', (_name, variablesOf) => {
         problem(400, 'amount-exceeds-order'),
       );
       expect((await app.refund(orderId, `1-${orderId}`)).status).toBe(201);
-      expect(await app.refund(orderId, `2-${orderId}`)).toMatchObject(problem(409, 'illegal-transition'));
+      const second = await app.refund(orderId, `2-${orderId}`);
+      expect(second).toMatchObject(problem(409, 'illegal-transition'));
+      expect(second.json).toMatchObject({ from: 'REFUNDED', to: 'REFUNDING', allowed: [] });
+      expect(second.headers.get('content-type')).toBe('application/problem+json; charset=utf-8');
       const customer = { 'idempotency-key': `1-${orderId}`, 'x-customer': 'somebody else' };
       const stranger = await app.post('/refunds', { orderId, amount: 100 }, customer);
       expect(stranger).toMatchObject(problem(409, 'illegal-transition'));

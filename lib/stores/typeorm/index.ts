@@ -7,3 +7,4 @@ export {
 export type { IdempotencyLock } from './lock.table.js';
 export type { IdempotencyRecord } from './record.table.js';
 export { idempotencyEntities } from './schema.js';
+export * from '../../state-machine/index.js';
