@@ -7,6 +7,7 @@ import {
   type StoredRecord,
   type StoredResponse,
 } from './result-store.js';
+import type { StepRecord, StepStore, StoredStep } from './step-store.js';
 
 interface Row {
   scope: string;
@@ -21,6 +22,7 @@ interface Row {
   createdAt: number;
   completedAt: number | null;
   expiresAt: number | null;
+  steps: Map<string, StoredStep> | undefined;
 }
 
 /**
@@ -64,6 +66,7 @@ export class MemoryStore extends ResultStore {
       createdAt: fresh ? now : row.createdAt,
       completedAt: null,
       expiresAt: null,
+      steps: fresh ? undefined : row.steps,
     });
     return { claimed: true, attempt, fence };
   }
@@ -132,6 +135,21 @@ export class MemoryStore extends ResultStore {
       if (watchers.size === 0 && this.watchers.get(id) === watchers) this.watchers.delete(id);
     };
   }
+
+  override readonly steps: StepStore = {
+    list: async (id) => {
+      const row = this.rows.get(id);
+      const isThere = row && !this.isExpired(row, this.clock.wall());
+      return [...((isThere && row.steps?.values()) || [])].sort((a, b) => a.position - b.position);
+    },
+    record: async (id, token, { name, position, result }: StepRecord) => {
+      const row = this.rows.get(id);
+      if (row?.token !== token || row.state !== 'running') return false;
+      const step = { name, position, result, attempt: row.attempt, completedAt: this.clock.wall() };
+      row.steps = (row.steps ?? new Map()).set(name, step);
+      return true;
+    },
+  };
 
   private wake(id: string): void {
     for (const wake of this.watchers.get(id) ?? []) wake();

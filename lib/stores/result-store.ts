@@ -1,3 +1,5 @@
+import type { StepStore } from './step-store.js';
+
 /**
  * The contract of a result table: who owns a key, and what was answered under it.
  *
@@ -86,6 +88,9 @@ export abstract class ResultStore {
    * at an interval anyway. Stores without it are looked at on that interval only.
    */
   watch?(id: string, wake: () => void): Promise<() => void>;
+
+  /** Recovery points. Handlers on stores without it cannot have steps. */
+  readonly steps?: StepStore;
 }
 
 /** Life of a row. A released row is `running` without a token. */

@@ -1,7 +1,9 @@
 import { MemoryStore, memoryStore } from '../../lib/stores/memory.store.js';
+import { describeSteps } from '../support/step-suite.js';
 import { describeStore, newRequest } from '../support/store-suite.js';
 
-describeStore('memory', async () => ({ store: memoryStore(), cleanup: async () => undefined }));
+for (const describeAll of [describeStore, describeSteps])
+  describeAll('memory', async () => ({ store: memoryStore(), cleanup: async () => undefined }));
 
 it('G80 a sweep looks at every row once, and goes on where the last one stopped', async () => {
   let wall = 0;

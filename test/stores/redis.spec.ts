@@ -6,6 +6,7 @@ import type { StoredResponse } from '../../lib/stores/result-store.js';
 import { startProxy } from '../support/proxy.js';
 import { redisClient } from '../support/redis-client.js';
 import { type RedisServer, sharedRedisUrl, startRedis } from '../support/servers.js';
+import { describeSteps } from '../support/step-suite.js';
 import { describeStore, found, newRequest, retryOf } from '../support/store-suite.js';
 
 const LEASE_MS = 30_000;
@@ -20,11 +21,13 @@ describe.each<[string, RedisOptions]>([
     { enableAutoPipelining: true, stringNumbers: true, keyPrefix: 'app:' },
   ],
 ])('%s', (name, options) => {
-  describeStore(name, async () => {
+  const create = async () => {
     const clients = [redisClient(sharedRedisUrl(), options), redisClient(sharedRedisUrl(), options)] as const;
     const [store, second] = [redisStore({ client: clients[0] }), redisStore({ client: clients[1] })];
     return { store, second, cleanup: async () => clients.forEach((client) => client.disconnect()) };
-  });
+  };
+  describeStore(name, create);
+  describeSteps(name, create);
 });
 
 describeStore('redis, a Cluster', async () => {

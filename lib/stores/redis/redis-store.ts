@@ -10,6 +10,9 @@ import {
   type StoredRecord,
   type StoredResponse,
 } from '../result-store.js';
+import type { StepStore } from '../step-store.js';
+import { FIELDS, OWNS, READ } from './record.js';
+import { RedisSteps } from './redis-steps.js';
 
 export interface RedisStoreOptions {
   /**
@@ -22,32 +25,6 @@ export interface RedisStoreOptions {
   /** What all keys begin with; without braces. Apps that share a server and no keys differ in it. @default 'idem:' */
   readonly keyPrefix?: string;
 }
-
-/*
- * A record is one string, a MessagePack array (a hash would take thrice the memory and longer):
- *
- *   1 'running' or 'completed'   2 attempt         3 token, false once released   4 fence
- *   5 retention in ms of a row without result      6 fingerprint    7 scope       8 key
- *   9 created at   10 completed at   11 expires at   12 status   13 headers, JSON   14 body   (or false each)
- *
- * The expiry of the key tells the rest, so that a lease is renewed and a row made uncertain without writing
- * it, which works also when Redis is out of memory:
- *
- *   a lease has what is beyond the retention of a row without result left; a running row that never expires
- *   is uncertain.
- */
-const FIELDS = 14;
-
-/** Lua: leaves the record of `KEYS[1]` in `row`, or nothing, and the milliseconds it has left in `left`; -1 is for ever. */
-const READ = `
-local packed = redis.call('GET', KEYS[1])
-local row = packed and cmsgpack.unpack(packed)
-local left = row and redis.call('PTTL', KEYS[1])`;
-
-/** Lua: leaves in `owns` whether `ARGV[1]` owns `row` and has neither settled it nor lost track of it. */
-const OWNS = `
-${READ}
-local owns = row and row[1] == 'running' and row[3] == ARGV[1] and left ~= -1`;
 
 const ANSWER_RECORD = `return {0, left, unpack(row, 1, ${FIELDS})}`;
 
@@ -74,7 +51,7 @@ ${NEXT_FENCE}
 local attempt = row and row[2] + 1 or 1
 local created = row and row[9] or math.floor(time[1] * 1000 + time[2] / 1000)
 row = {'running', attempt, ARGV[1], fence, tonumber(ARGV[4]), ARGV[2], ARGV[6], ARGV[7], created,
-  false, false, false, false, false}
+  false, false, false, false, false, row and row[15] or nil}
 redis.call('SET', KEYS[1], cmsgpack.pack(row), 'PX', ARGV[3] + ARGV[4])
 return {1, attempt, fence}
 `);
@@ -105,6 +82,7 @@ row[11] = now + ARGV[2]
 row[12] = tonumber(ARGV[3]) or false
 row[13] = ARGV[4]
 row[14] = ARGV[5] or false
+row[15] = nil
 redis.call('SET', KEYS[1], cmsgpack.pack(row), 'PX', ARGV[2])
 ${WAKE}
 return 1
@@ -165,6 +143,7 @@ return 1
  */
 export class RedisStore extends ResultStore {
   readonly name = 'redis';
+  override readonly steps: StepStore;
   private readonly connection: RedisConnection;
   private readonly keys: KeySpace;
 
@@ -174,6 +153,7 @@ export class RedisStore extends ResultStore {
     checkRedisOptions('redisStore', options);
     this.connection = connectionOf(options.client);
     this.keys = new KeySpace(options.keyPrefix);
+    this.steps = new RedisSteps(this.connection, (id) => this.key(id));
   }
 
   claim(request: ClaimRequest): Promise<ClaimAnswer> {

@@ -2,9 +2,11 @@ export { TypeOrmStore, type TypeOrmStoreOptions, typeOrmStore } from './typeorm-
 export {
   CreateIdempotencyLock1763770000001,
   CreateIdempotencyRecord1763770000000,
+  CreateIdempotencyStep1763770000002,
   idempotencyMigrations,
 } from './migrations.js';
 export type { IdempotencyLock } from './lock.table.js';
 export type { IdempotencyRecord } from './record.table.js';
+export type { IdempotencyStep } from './step.table.js';
 export { idempotencyEntities } from './schema.js';
 export * from '../../state-machine/index.js';

@@ -2,6 +2,7 @@ import type { DataSource, MigrationInterface, QueryRunner } from 'typeorm';
 import { tablePath } from '../../sql/tables.js';
 import { type IdempotencyLock, LOCK_TABLE } from './lock.table.js';
 import { type IdempotencyRecord, RECORD_TABLE } from './record.table.js';
+import { type IdempotencyStep, STEP_TABLE } from './step.table.js';
 import { type TableDefinition, tableOf } from './table-definition.js';
 
 /** Creates a table unless it exists (made by `synchronize`), on every supported database. */
@@ -30,6 +31,12 @@ export class CreateIdempotencyLock1763770000001 extends CreateTable<IdempotencyL
   protected readonly table = LOCK_TABLE;
 }
 
+/** Creates `idempotency_step`. */
+export class CreateIdempotencyStep1763770000002 extends CreateTable<IdempotencyStep> {
+  readonly name = 'CreateIdempotencyStep1763770000002';
+  protected readonly table = STEP_TABLE;
+}
+
 /**
  * For `migrations` of the DataSource, in any order with the application's own. One list for all databases:
  * a migration looks at the type of the DataSource it runs on.
@@ -37,6 +44,7 @@ export class CreateIdempotencyLock1763770000001 extends CreateTable<IdempotencyL
 export const idempotencyMigrations = [
   CreateIdempotencyRecord1763770000000,
   CreateIdempotencyLock1763770000001,
+  CreateIdempotencyStep1763770000002,
 ];
 
 /** TypeORM 0.3 called it `connection`. */

@@ -1,6 +1,7 @@
 import type { EntitySchema } from 'typeorm';
 import { LOCK_TABLE } from './lock.table.js';
 import { RECORD_TABLE } from './record.table.js';
+import { STEP_TABLE } from './step.table.js';
 import { entityOf } from './table-definition.js';
 
 /**
@@ -11,5 +12,5 @@ import { entityOf } from './table-definition.js';
  * @throws Error when the type is not supported.
  */
 export function idempotencyEntities(type: string): EntitySchema[] {
-  return [entityOf(RECORD_TABLE, type), entityOf(LOCK_TABLE, type)];
+  return [entityOf(RECORD_TABLE, type), entityOf(LOCK_TABLE, type), entityOf(STEP_TABLE, type)];
 }

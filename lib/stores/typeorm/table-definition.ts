@@ -51,6 +51,7 @@ export function columnTypes(type: SupportedType) {
     hash: { type: isSqlite ? 'character' : 'char', length: 64, ...ascii },
     token: { type: 'varchar', length: 64, ...ascii },
     word: { type: 'varchar', length: 16, ...ascii },
+    name: { type: 'varchar', length: 128, ...unicode },
     text: { type: 'text', ...unicode },
     longText: { type: isMysql ? 'mediumtext' : 'text', ...unicode },
     bytes: { type: isMysql ? 'longblob' : isSqlite ? 'blob' : 'bytea' },

@@ -12,11 +12,14 @@ import {
   type StoredRecord,
   type StoredResponse,
 } from '../result-store.js';
+import type { StepStore } from '../step-store.js';
 import type { Dialect, Row } from './dialects/dialect.js';
 import { MysqlDialect } from './dialects/mysql.dialect.js';
 import { PostgresDialect } from './dialects/postgres.dialect.js';
 import { SqliteDialect } from './dialects/sqlite.dialect.js';
 import { RECORD_TABLE } from './record.table.js';
+import { STEP_TABLE } from './step.table.js';
+import { TypeOrmSteps } from './typeorm-steps.js';
 
 export interface TypeOrmStoreOptions {
   /** Where the table `idempotency_record` is. Initialized before the first call. */
@@ -44,6 +47,7 @@ const CLAIMS_AT_MOST = 8;
  */
 export class TypeOrmStore extends ResultStore {
   readonly name: string;
+  override readonly steps: StepStore = new TypeOrmSteps((operation, work) => this.#ask(operation, work));
   readonly #options: TypeOrmStoreOptions;
   #dialect: Dialect | undefined;
 
@@ -117,14 +121,15 @@ export function typeOrmStore(options: TypeOrmStoreOptions): TypeOrmStore {
 
 function createDialect({ dataSource, preparedStatements = false, returning }: TypeOrmStoreOptions): Dialect {
   const table = quotedTable(dataSource, RECORD_TABLE);
+  const steps = quotedTable(dataSource, STEP_TABLE);
   switch (supported(dataSource.options.type)) {
     case 'postgres':
-      return new PostgresDialect(table, new PostgresDatabase(dataSource, preparedStatements));
+      return new PostgresDialect(table, steps, new PostgresDatabase(dataSource, preparedStatements));
     case 'mysql':
     case 'mariadb':
-      return new MysqlDialect(table, new MysqlDatabase(dataSource, returning));
+      return new MysqlDialect(table, steps, new MysqlDatabase(dataSource, returning));
     case 'better-sqlite3':
-      return new SqliteDialect(table, sqliteDatabaseOf(dataSource));
+      return new SqliteDialect(table, steps, sqliteDatabaseOf(dataSource));
   }
 }
 

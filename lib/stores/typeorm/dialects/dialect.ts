@@ -1,5 +1,6 @@
 import type { Integer, Parameter, Result, SqlDatabase } from '../../../sql/sql-database.js';
 import type { ClaimRef, ClaimRequest, StoredResponse } from '../../result-store.js';
+import type { StepRecord } from '../../step-store.js';
 
 /** A row as the client libraries give it, with the database's clock at that moment. */
 export interface Row {
@@ -20,6 +21,17 @@ export interface Row {
   expires_at: Integer | null;
   now: Integer;
 }
+
+export interface StepRow {
+  name: string;
+  position: Integer;
+  result: string;
+  attempt: Integer;
+  completed_at: Integer;
+}
+
+/** Runs one statement: by itself, or on the connection of a transaction. `?` stands for a parameter. */
+export type Run = <R>(sql: string, parameters: readonly Parameter[]) => Promise<Result<R>>;
 
 /** What differs between databases in SQL text. `old` is the row there is, `fresh` the one that was to be inserted. */
 interface Grammar {
@@ -50,9 +62,10 @@ export abstract class Dialect {
   protected abstract readonly grammar: Grammar;
   readonly #texts = new Map<string, string>();
 
-  /** @param table where the table is, quoted. */
+  /** @param table where the table of records is, quoted; `stepTable` that of their steps. */
   constructor(
     protected readonly table: string,
+    protected readonly stepTable: string,
     protected readonly quotedKey = '"key"',
   ) {}
 
@@ -79,8 +92,14 @@ export abstract class Dialect {
   }
 
   /** A lease that ran out, or doubts of others, do not matter: nobody else's token is in the row. */
-  async complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
-    const { affected } = await this.run(
+  async complete(
+    id: string,
+    token: string,
+    response: StoredResponse,
+    retentionMs: number,
+    run: Run = this.alone,
+  ): Promise<boolean> {
+    const { affected } = await run(
       this.once(
         'complete',
         () => `UPDATE ${this.table}
@@ -119,6 +138,46 @@ export abstract class Dialect {
       [id, token],
     );
     return affected > 0;
+  }
+
+  /** Those of the record's present life: what an earlier one under the same id has left is not told. */
+  steps(id: string): Promise<Result<StepRow>> {
+    return this.database.run<StepRow>(
+      `SELECT s.name, s.position, s.result, s.attempt, s.completed_at
+       FROM ${this.stepTable} s JOIN ${this.table} r
+         ON r.id = s.record_id AND r.created_at = s.record_created_at
+       WHERE r.id = ? AND (r.expires_at IS NULL OR r.expires_at > ${this.now})
+       ORDER BY s.position ${this.readLock}`,
+      [id],
+    );
+  }
+
+  /**
+   * Writes a step if the token owns the running record. That row is locked until the statement, or the transaction
+   * it is part of, has come to its end: nobody takes the record over in between.
+   */
+  async recordStep(id: string, token: string, step: StepRecord, run: Run = this.alone): Promise<boolean> {
+    const columns = ['position', 'result', 'attempt', 'record_created_at', 'completed_at'];
+    const { affected } = await run(
+      this.once(
+        'record step',
+        () => `INSERT INTO ${this.stepTable} (record_id, name, ${columns.join(', ')})
+       SELECT id, ?, ?, ?, attempt, created_at, ${this.now} FROM ${this.table}
+       WHERE id = ? AND token = ? AND ${IS_RUNNING} ${this.writeLock}
+       ${this.onStepThere(columns)}`,
+      ),
+      [this.text(step.name), step.position, this.text(step.result), id, token],
+    );
+    return affected > 0;
+  }
+
+  protected readonly readLock: string = '';
+  protected readonly writeLock: string = 'FOR UPDATE';
+
+  /** Sent again, or left by an earlier life of the record. */
+  protected onStepThere(columns: readonly string[]): string {
+    const set = columns.map((column) => `${column} = excluded.${column}`);
+    return `ON CONFLICT (record_id, name) DO UPDATE SET ${set.join(', ')}`;
   }
 
   /** The text of a frequent statement. Made but once: it is long, and looked up by its hash with every call. */
@@ -224,6 +283,9 @@ export abstract class Dialect {
   protected get micros(): string {
     return this.database.micros;
   }
+
+  /** The same, for any rows. */
+  protected readonly alone: Run = (sql, parameters) => this.database.run(sql, parameters);
 
   /** One statement outside of any transaction of the application's. `?` stands for a parameter. */
   protected run(sql: string, parameters: readonly Parameter[]): Promise<Result<Row>> {

@@ -1,6 +1,7 @@
 import type { MysqlDatabase } from '../../../sql/mysql.database.js';
 import type { ClaimRef, ClaimRequest, StoredResponse } from '../../result-store.js';
-import { Dialect, IS_RUNNING, type Row } from './dialect.js';
+import type { StepRecord } from '../../step-store.js';
+import { Dialect, IS_RUNNING, type Row, type Run } from './dialect.js';
 
 /** Alternatives in one WHERE up to which both optimizers look rows up by the primary key. */
 const RENEW_AT_ONCE = 500;
@@ -13,9 +14,10 @@ export class MysqlDialect extends Dialect {
 
   constructor(
     table: string,
+    stepTable: string,
     readonly database: MysqlDatabase,
   ) {
-    super(table, '`key`');
+    super(table, stepTable, '`key`');
   }
 
   /**
@@ -44,10 +46,34 @@ export class MysqlDialect extends Dialect {
     token: string,
     response: StoredResponse,
     retentionMs: number,
+    run: Run = this.alone,
   ): Promise<boolean> {
-    if (await super.complete(id, token, response, retentionMs)) return true;
+    if (await super.complete(id, token, response, retentionMs, run)) return true;
+    // In a transaction there is nothing of an earlier try.
+    if (run !== this.alone) return false;
     const row = await this.find(id);
     return row?.state === 'completed' && row.token === token;
+  }
+
+  /** Likewise. */
+  override async recordStep(
+    id: string,
+    token: string,
+    step: StepRecord,
+    run: Run = this.alone,
+  ): Promise<boolean> {
+    if (await super.recordStep(id, token, step, run)) return true;
+    if (run !== this.alone) return false;
+    const row = await this.find(id);
+    if (row?.state !== 'running' || row.token !== token) return false;
+    return (await this.steps(id)).rows.some(({ name }) => name === step.name);
+  }
+
+  /** Keeps a read/write splitting proxy from asking a replica: what it does not know yet would be done twice. */
+  protected override readonly readLock = 'FOR UPDATE';
+
+  protected override onStepThere(columns: readonly string[]): string {
+    return `ON DUPLICATE KEY UPDATE ${columns.map((column) => `${column} = VALUES(${column})`).join(', ')}`;
   }
 
   async renew(claims: readonly ClaimRef[], leaseMs: number): Promise<boolean[]> {
@@ -72,18 +98,25 @@ export class MysqlDialect extends Dialect {
     return claims.map(({ id, token }) => renewed.get(id) === token);
   }
 
-  /** STRAIGHT_JOIN: the few that were found come first. The other way round the whole table would be locked. */
+  /**
+   * STRAIGHT_JOIN: the few that were found come first. The other way round the whole table would be locked. And once
+   * they are locked they need no second look, which would lock more.
+   *
+   * Steps go with their records, and MySQL counts both: a batch with steps may look fuller than it was, which costs
+   * one more look.
+   */
   async sweep(limit: number): Promise<number> {
     const { skipLocked } = await this.database.canDo();
-    const expired = `FROM ${this.table} WHERE ${this.isSweepable} ORDER BY expires_at LIMIT ?`;
     const { affected } = await this.run(
-      skipLocked
-        ? `DELETE r FROM (SELECT id ${expired} FOR UPDATE SKIP LOCKED) AS e
-           STRAIGHT_JOIN ${this.table} AS r ON r.id = e.id`
-        : `DELETE ${expired}`,
+      `DELETE r, s
+       FROM (SELECT id FROM ${this.table} WHERE ${this.isSweepable} ORDER BY expires_at LIMIT ?
+             ${skipLocked ? 'FOR UPDATE SKIP LOCKED' : ''}) AS e
+       STRAIGHT_JOIN ${this.table} AS r ON r.id = e.id
+       LEFT JOIN ${this.stepTable} AS s ON s.record_id = r.id
+       ${skipLocked ? '' : `WHERE ${this.isSweepable}`}`,
       [limit],
     );
-    return affected;
+    return Math.min(affected, limit);
   }
 
   /** As bytes it is sent in hexadecimal: no character set of the connection loses any, and no SQL mode unquotes it. */

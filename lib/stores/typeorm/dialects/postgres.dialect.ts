@@ -10,9 +10,10 @@ export class PostgresDialect extends Dialect {
 
   constructor(
     table: string,
+    stepTable: string,
     readonly database: PostgresDatabase,
   ) {
-    super(table);
+    super(table, stepTable);
   }
 
   /**
@@ -78,6 +79,8 @@ export class PostgresDialect extends Dialect {
       `WITH expired AS (
          SELECT id FROM ${this.table} WHERE ${this.isSweepable}
          ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED
+       ), their_steps AS (
+         DELETE FROM ${this.stepTable} AS s USING expired WHERE s.record_id = expired.id
        )
        DELETE FROM ${this.table} AS r USING expired WHERE r.id = expired.id`,
       [limit],

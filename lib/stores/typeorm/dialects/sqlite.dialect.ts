@@ -10,9 +10,10 @@ export class SqliteDialect extends Dialect {
 
   constructor(
     table: string,
+    stepTable: string,
     readonly database: SqliteDatabase,
   ) {
-    super(table);
+    super(table, stepTable);
   }
 
   /** Inserts, or updates the row that is there if it may be taken; reads it if not. One transaction. */
@@ -41,12 +42,20 @@ export class SqliteDialect extends Dialect {
   }
 
   /** A database has one writer: nothing changes between the look and the deletion. */
-  async sweep(limit: number): Promise<number> {
-    const { affected } = await this.run(
-      `DELETE FROM ${this.table}
-       WHERE id IN (SELECT id FROM ${this.table} WHERE ${this.isSweepable} ORDER BY expires_at LIMIT ?)`,
-      [limit],
-    );
-    return affected;
+  sweep(limit: number): Promise<number> {
+    return this.database.atomically((run) => {
+      const { rows, affected } = run<Row>(
+        `DELETE FROM ${this.table}
+         WHERE id IN (SELECT id FROM ${this.table} WHERE ${this.isSweepable} ORDER BY expires_at LIMIT ?)
+         RETURNING id`,
+        [limit],
+      );
+      const ids = JSON.stringify(rows.map(({ id }) => id));
+      run(`DELETE FROM ${this.stepTable} WHERE record_id IN (SELECT value FROM json_each(?))`, [ids]);
+      return affected;
+    });
   }
+
+  /** There is one writer. */
+  protected override readonly writeLock = '';
 }
