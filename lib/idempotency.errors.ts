@@ -16,6 +16,10 @@ const PROBLEMS = {
   'outcome-uncertain': { status: 409, title: 'It is not known whether the request was processed' },
   'lease-lost': { status: 409, title: 'Ownership of this Idempotency-Key was lost while the request ran' },
   unavailable: { status: 503, title: 'Duplicates cannot be told apart at the moment' },
+  'lock-name-invalid': { status: 400, title: 'What this request would lock is not known' },
+  'lock-busy': { status: 409, title: 'Another request holds the lock of this resource' },
+  'lock-lost': { status: 409, title: 'The lock of this resource was lost while the request ran' },
+  'lock-unavailable': { status: 503, title: 'Locks cannot be taken at the moment' },
 } as const;
 
 /** Body of a refusal, RFC 9457 `application/problem+json`. */
@@ -66,28 +70,57 @@ export class IdempotencyOptionsError extends Error {
   override readonly name = 'IdempotencyOptionsError';
 }
 
-/** `LockService.using` could not take the lock. `result` tells why. */
-export class LockNotAcquiredError extends Error {
-  override readonly name = 'LockNotAcquiredError';
+/** What `LockNotAcquiredError` is of `IdempotencyError`, whose private `status` is a number. */
+interface Refusal extends Error {
+  readonly code: IdempotencyErrorCode;
+  readonly retryAfterMs: number | undefined;
+  readonly problem: IdempotencyProblem;
+  getStatus(): number;
+  getResponse(): string | object;
+}
 
+type RefusalOptions = ConstructorParameters<typeof IdempotencyError>[1];
+
+const Refused: new (code: IdempotencyErrorCode, options?: RefusalOptions) => Refusal = IdempotencyError;
+
+/** When it is worth asking again for a lock of which nothing more is known, in milliseconds. */
+const ASK_AGAIN_MS = 1_000;
+
+/**
+ * `LockService.using` or `@Locked` did not get the lock; the work did not begin. `status` tells why.
+ *
+ * An `IdempotencyError`, and so an `HttpException`: 503 `lock-unavailable` when nobody could be asked, else 409
+ * `lock-busy`.
+ */
+export class LockNotAcquiredError extends Refused {
   constructor(
     readonly lock: string,
     readonly status: 'busy' | 'timeout' | 'aborted' | 'unavailable',
-    options: { retryAfterMs?: number; cause?: unknown } = {},
+    { retryAfterMs = ASK_AGAIN_MS, detail, cause }: NonNullable<RefusalOptions> = {},
   ) {
-    super(`Lock "${lock}" was not acquired: ${status}`, { cause: options.cause });
-    this.retryAfterMs = options.retryAfterMs;
+    super(status === 'unavailable' ? 'lock-unavailable' : 'lock-busy', {
+      retryAfterMs,
+      cause,
+      ...(detail === undefined ? {} : { detail }),
+    });
+    this.name = 'LockNotAcquiredError';
+    this.message = `Lock "${lock}" was not acquired: ${status}${detail === undefined ? '' : `. ${detail}`}`;
   }
 
-  /** Milliseconds until the present lock would run out; only when busy. */
-  readonly retryAfterMs: number | undefined;
+  /** Of HTTP. The one of `HttpException` would answer `status`. */
+  override getStatus(): number {
+    return this.problem.status;
+  }
 }
 
-/** A lock ran out, was taken away, or could not be confirmed in time. The reason of a lease's aborted `signal`. */
-export class LockLostError extends Error {
-  override readonly name = 'LockLostError';
-
+/**
+ * A lock ran out, was taken away, or could not be confirmed in time. The reason of a lease's aborted `signal`.
+ * An `IdempotencyError`: 409 `lock-lost` when a handler throws it.
+ */
+export class LockLostError extends IdempotencyError {
   constructor(readonly lock: string) {
-    super(`Lock "${lock}" is not held any more`);
+    super('lock-lost', { retryAfterMs: ASK_AGAIN_MS });
+    this.name = 'LockLostError';
+    this.message = `Lock "${lock}" is not held any more`;
   }
 }

@@ -9,19 +9,26 @@ import type { IdempotencyModuleOptions } from './idempotency.options.js';
 import { IdempotentRoute } from './idempotency.route.js';
 import { ValueRunner } from './idempotency.runner.js';
 import { idempotentMetadata } from './idempotent.decorator.js';
+import { type LockedMetadata, lockedMetadata } from './locked.decorator.js';
+import { handledCall } from './locked.call.js';
+import { LockedRoute } from './locked.route.js';
+import { LockedRunner } from './locked.runner.js';
 
 type Wrapper = ReturnType<DiscoveryService['getProviders']>[number];
 
-/** Finds every `@Idempotent` method at start-up: checks its options and takes charge of its object. */
+/** Finds every method with `@Idempotent` or `@Locked` at start-up: checks its options and takes charge of its object. */
 @Injectable()
 export class IdempotencyExplorer implements OnModuleInit, MethodCaller {
   private readonly routes = new WeakMap<Function, Map<Function, IdempotentRoute>>();
+  private readonly lockedRoutes = new WeakMap<LockedMetadata, LockedRoute>();
+  private readonly lockedMethods = new WeakMap<Function, LockedMetadata>();
 
   constructor(
     @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
     @Inject(MetadataScanner) private readonly scanner: MetadataScanner,
     @Inject(IDEMPOTENCY_OPTIONS) private readonly options: IdempotencyModuleOptions,
     @Inject(ValueRunner) private readonly runner: ValueRunner,
+    @Inject(LockedRunner) private readonly locked: LockedRunner,
   ) {}
 
   /** @throws IdempotencyOptionsError naming the handler whose options are wrong. */
@@ -33,11 +40,18 @@ export class IdempotencyExplorer implements OnModuleInit, MethodCaller {
       const { owner, type } = found;
       for (const name of this.scanner.getAllMethodNames(type.prototype as object)) {
         const method: unknown = (type.prototype as Record<string, unknown>)[name];
-        const route = typeof method === 'function' ? this.routeOf(type, method) : undefined;
-        if (!route) continue;
-        refuseEventStream(method as Function, route);
-        refuseSharedByAccident(owners, route, type);
-        manage(owner, this);
+        if (typeof method !== 'function') continue;
+        const route = this.routeOf(type, method);
+        if (route) {
+          refuseEventStream(method, `@Idempotent on ${route.label}`);
+          refuseSharedByAccident(owners, route, type);
+        }
+        const locked = lockedMetadata(method);
+        if (locked) {
+          refuseEventStream(method, `@Locked on ${this.lockedRouteOf(locked, type, method).label}`);
+          this.lockedMethods.set(method, locked);
+        }
+        if (route || locked) manage(owner, this);
       }
     }
   }
@@ -57,6 +71,23 @@ export class IdempotencyExplorer implements OnModuleInit, MethodCaller {
     return route;
   }
 
+  /** What a handler locks, if it was found at start-up. */
+  lockedOf(handler: Function): LockedMetadata | undefined {
+    return this.lockedMethods.get(handler);
+  }
+
+  lock(
+    locked: LockedMetadata,
+    instance: object,
+    method: Function,
+    args: readonly unknown[],
+    body: () => unknown,
+  ): Promise<unknown> {
+    const route = this.lockedRouteOf(locked, instance.constructor, method);
+    const call = handledCall(locked) ?? localCall({ transport: 'method', scope: route.label, args });
+    return this.locked.run(route, call, body);
+  }
+
   async call(instance: object, method: Function, args: readonly unknown[]): Promise<unknown> {
     const route = this.routeOf(instance.constructor, method)!;
     if (route.readsHeader) {
@@ -67,6 +98,15 @@ export class IdempotencyExplorer implements OnModuleInit, MethodCaller {
     }
     const call = localCall({ transport: 'method', scope: route.scope, args });
     return this.runner.runRoute(route, call, method, () => method.apply(instance, args));
+  }
+
+  private lockedRouteOf(locked: LockedMetadata, type: Function, method: Function): LockedRoute {
+    let route = this.lockedRoutes.get(locked);
+    if (!route) {
+      route = new LockedRoute(`${type.name}.${method.name}`, locked, this.options);
+      this.lockedRoutes.set(locked, route);
+    }
+    return route;
   }
 }
 
@@ -82,10 +122,10 @@ function objectOf(wrapper: Wrapper): { owner: object; type: Function } | undefin
   return { owner: instance, type: instance.constructor };
 }
 
-function refuseEventStream(method: Function, route: IdempotentRoute): void {
+function refuseEventStream(method: Function, where: string): void {
   if (!Reflect.hasMetadata(SSE_METADATA, method)) return;
   throw new IdempotencyOptionsError(
-    `@Idempotent on ${route.label}: an @Sse() stream has no end that could be replayed; decorate the call that starts the work instead`,
+    `${where}: an @Sse() stream has no end that could be replayed or waited for; decorate the call that starts the work instead`,
   );
 }
 

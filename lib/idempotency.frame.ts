@@ -35,6 +35,11 @@ export class CallFrame {
     return !this.began || (this.outcome !== undefined && 'error' in this.outcome);
   }
 
+  /** Whether it is answered by the outcome of an earlier run: its body does not run. */
+  get isReplay(): boolean {
+    return this.stored !== undefined;
+  }
+
   /** Runs the body and watches its end. */
   enter(body: () => unknown): unknown {
     this.began = true;

@@ -9,6 +9,10 @@ import { lastValueFrom, type Observable, of } from 'rxjs';
 import { type IdempotentCall, localCall } from './idempotency.call.js';
 import { IdempotencyExplorer } from './idempotency.explorer.js';
 import { ValueRunner } from './idempotency.runner.js';
+import type { IdempotentRoute } from './idempotency.route.js';
+import type { LockedMetadata } from './locked.decorator.js';
+import { handling } from './locked.call.js';
+import { HttpCall } from './transports/http-exchange.js';
 import { HttpFace } from './transports/http-face.js';
 
 /** Global: sees a call before the interceptors of classes and methods, and after all guards. */
@@ -26,13 +30,41 @@ export class IdempotencyInterceptor implements NestInterceptor {
   ): Observable<unknown> | Promise<Observable<unknown>> {
     const handler = context.getHandler();
     const route = this.explorer.routeOf(context.getClass(), handler);
-    if (!route) return next.handle();
+    const locked = this.explorer.lockedOf(handler);
+    if (locked) return this.interceptLocked(context, next, locked, route);
+    return route ? this.protect(context, next, route) : next.handle();
+  }
+
+  private protect(
+    context: ExecutionContext,
+    next: CallHandler,
+    route: IdempotentRoute,
+  ): Observable<unknown> | Promise<Observable<unknown>> {
     if (context.getType() === 'http') return this.http.handle(context, next, route);
     const work = () => lastValueFrom(next.handle(), { defaultValue: undefined });
     return this.runner
-      .runRoute(route, messageCall(context, route.scope), handler, work)
+      .runRoute(route, messageCall(context, route.scope), context.getHandler(), work)
       .then((value) => of(value));
   }
+
+  /** The lock itself is taken by the method; here it gets to know the call, and refusals get their headers. */
+  private interceptLocked(
+    context: ExecutionContext,
+    next: CallHandler,
+    locked: LockedMetadata,
+    route: IdempotentRoute | undefined,
+  ): Observable<unknown> | Promise<Observable<unknown>> {
+    const isHttp = context.getType() === 'http';
+    const scope = `${context.getClass().name}.${context.getHandler().name}`;
+    const call = isHttp ? httpCall(context, scope) : messageCall(context, scope);
+    const inner: CallHandler = { handle: () => handling(locked, call, () => next.handle()) };
+    if (route) return this.protect(context, inner, route);
+    return isHttp ? this.http.refusable(context, inner.handle()) : inner.handle();
+  }
+}
+
+function httpCall(context: ExecutionContext, scope: string): IdempotentCall {
+  return new HttpCall(context.switchToHttp().getRequest(), scope);
 }
 
 function messageCall(context: ExecutionContext, scope: string): IdempotentCall {

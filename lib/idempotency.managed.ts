@@ -1,12 +1,28 @@
 import { IdempotencyOptionsError } from './idempotency.errors.js';
+import type { LockedMetadata } from './locked.decorator.js';
 
-/** Runs a call of a decorated method that did not come through an interceptor. */
+/** Runs calls of decorated methods. */
 export interface MethodCaller {
-  call(instance: object, method: Function, args: readonly unknown[]): Promise<unknown>;
+  /** A call that did not come through an interceptor: it claims, and calls the method again under its claim. */
+  call(instance: object, method: Function, args: readonly unknown[], body: () => unknown): unknown;
+  /** Runs `body` under the lock of the method. */
+  lock(
+    locked: LockedMetadata,
+    instance: object,
+    method: Function,
+    args: readonly unknown[],
+    body: () => unknown,
+  ): unknown;
 }
 
+/** Runs what it is given as if there were no decorator. */
+const unprotectedCaller: MethodCaller = {
+  call: (_instance, _method, _args, body) => body(),
+  lock: (_locked, _instance, _method, _args, body) => body(),
+};
+
 /** Who manages an object: found at start-up; for objects Nest makes per request, by their class. */
-const callers = new WeakMap<object, MethodCaller | 'nobody'>();
+const callers = new WeakMap<object, MethodCaller>();
 
 /** @param owner an instance, or a class whose instances are made per request. */
 export function manage(owner: object, caller: MethodCaller): void {
@@ -15,7 +31,7 @@ export function manage(owner: object, caller: MethodCaller): void {
 
 /** The methods of this object run as if they were not decorated. For unit tests that make their objects by hand. */
 export function unprotected<T extends object>(instance: T): T {
-  callers.set(instance, 'nobody');
+  callers.set(instance, unprotectedCaller);
   return instance;
 }
 
@@ -23,18 +39,12 @@ export function unprotected<T extends object>(instance: T): T {
  * @throws IdempotencyOptionsError when no module manages the object: running unprotected by accident is how
  * money leaves twice.
  */
-export function callManaged(
-  instance: object,
-  method: Function,
-  args: readonly unknown[],
-  body: () => unknown,
-): unknown {
+export function callerOf(instance: object, method: Function, decorator: string): MethodCaller {
   const caller = callers.get(Object(instance)) ?? callers.get(Object(instance).constructor);
-  if (caller === 'nobody') return body();
-  if (caller) return caller.call(instance, method, args);
+  if (caller) return caller;
   const label = `${Object(instance).constructor?.name ?? '?'}.${method.name}`;
   throw new IdempotencyOptionsError(
-    `@Idempotent on ${label}: no IdempotencyModule manages this object. Import IdempotencyModule.forRoot(...) in the ` +
+    `${decorator} on ${label}: no IdempotencyModule manages this object. Import IdempotencyModule.forRoot(...) in the ` +
       'root module and let Nest make the object; in a unit test wrap it: unprotected(object) of nestjs-idempotent/testing',
   );
 }

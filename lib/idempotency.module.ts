@@ -9,6 +9,7 @@ import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } from './idempotency.mod
 import { checkModuleOptions, type IdempotencyModuleOptions, resolveOptions } from './idempotency.options.js';
 import { ValueRunner } from './idempotency.runner.js';
 import { IdempotencyService } from './idempotency.service.js';
+import { LockedRunner } from './locked.runner.js';
 import { LockService } from './locks/lock.service.js';
 import { NoLock } from './locks/no-lock.js';
 import { IdempotencyShutdown } from './operations/shutdown.js';
@@ -17,7 +18,7 @@ import { ResultStore } from './stores/result-store.js';
 import { HttpFace } from './transports/http-face.js';
 
 /**
- * Makes `@Idempotent` work, in every controller and provider of the app.
+ * Makes `@Idempotent` and `@Locked` work, in every controller and provider of the app.
  *
  * @example
  * ```ts
@@ -68,6 +69,7 @@ import { HttpFace } from './transports/http-face.js';
       inject: [IdempotencyEngine],
       useFactory: (engine: IdempotencyEngine) => new ValueRunner(engine),
     },
+    LockedRunner,
     HttpFace,
     IdempotencyExplorer,
     IdempotencyInterceptor,

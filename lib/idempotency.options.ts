@@ -92,14 +92,14 @@ const DEFAULTS: ResolvedOptions = {
 const LONGEST_MS = 2 ** 31 - 1;
 
 /** Message of a failed check: the option, the value, the fix. */
-const must = (fix: string) => ({
+export const must = (fix: string) => ({
   message: ({ property, value }: ValidationArguments) => `${property} is ${show(value)}; it must be ${fix}`,
 });
 
 /** Not there, or undefined. null is a value, and a wrong one. */
-const Optional = () => ValidateIf((_options, value) => value !== undefined);
+export const Optional = () => ValidateIf((_options, value) => value !== undefined);
 
-const Milliseconds = (least: number, most = LONGEST_MS): PropertyDecorator => {
+export const Milliseconds = (least: number, most = LONGEST_MS): PropertyDecorator => {
   const message = must(`an integer from ${least} to ${most} (milliseconds)`);
   return all(Optional(), IsInt(message), Min(least, message), Max(most, message));
 };
@@ -188,7 +188,8 @@ export function resolveOptions(
   return resolved;
 }
 
-function check(shape: object, options: unknown, where: string): void {
+/** @throws IdempotencyOptionsError with a line for every option that is wrong, or is none. */
+export function check(shape: object, options: unknown, where: string): void {
   if (typeof options !== 'object' || options === null) {
     throw new IdempotencyOptionsError(`${where}: options are ${show(options)}; they must be an object`);
   }

@@ -9,7 +9,8 @@ import {
 import type { IdempotentMetadata, KeyFunction } from './idempotent.decorator.js';
 import { fingerprintOf } from './identity/fingerprint.js';
 import { recordId } from './identity/identity.js';
-import { checkKey, keyFromHeader } from './identity/key-header.js';
+import { keyMadeBy } from './identity/key-function.js';
+import { keyFromHeader } from './identity/key-header.js';
 import { missingIn } from './identity/key-template.js';
 import { headerSelection, type HeaderSelection } from './transports/response-headers.js';
 
@@ -71,18 +72,7 @@ export class IdempotentRoute {
   private keyOf(call: IdempotentCall): string | undefined | Promise<string | undefined> {
     const { key, template } = this.metadata;
     if (key === undefined) return keyFromHeader(call.headers?.['idempotency-key']);
-    return template ? template(call) : this.keyMadeBy(key as KeyFunction, call);
-  }
-
-  private async keyMadeBy(key: KeyFunction, call: IdempotentCall): Promise<string | undefined> {
-    const made = await key(call);
-    if (made === undefined || made === null || made === '') return undefined;
-    if (typeof made !== 'string') {
-      throw new IdempotencyOptionsError(
-        `@Idempotent on ${this.label}: the key function returned a ${typeof made}; it must return a string`,
-      );
-    }
-    return checkKey(made);
+    return template ? template(call) : keyMadeBy(key as KeyFunction, call, `@Idempotent on ${this.label}`);
   }
 
   private missingKey(call: IdempotentCall): string {

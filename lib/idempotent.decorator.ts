@@ -1,10 +1,9 @@
-import 'reflect-metadata';
 import { createParamDecorator } from '@nestjs/common';
+import { markMethod, marksOf } from './decorated-method.js';
 import type { IdempotentCall } from './idempotency.call.js';
 import { IdempotencyOptionsError } from './idempotency.errors.js';
 import { frames } from './idempotency.frame.js';
 import type { IdempotentOptions } from './idempotency.options.js';
-import { callManaged } from './idempotency.managed.js';
 import { compileKeyTemplate, type KeyMaker } from './identity/key-template.js';
 
 export type KeyFunction = (
@@ -18,8 +17,6 @@ export interface IdempotentMetadata {
   readonly template: KeyMaker | undefined;
   readonly options: IdempotentOptions;
 }
-
-const IDEMPOTENT = Symbol('nestjs-idempotent:idempotent');
 
 /**
  * Makes a handler, or any provider's method, run once per key; duplicates get the recorded answer.
@@ -43,16 +40,11 @@ export function Idempotent(
   second?: IdempotentOptions,
 ): MethodDecorator {
   return (target, property, descriptor: PropertyDescriptor) => {
-    const original: unknown = descriptor?.value;
     const label = `${target.constructor.name}.${String(property)}`;
-    if (typeof original !== 'function') {
-      throw new IdempotencyOptionsError(`@Idempotent on ${label}: put it on a method`);
-    }
     const hasKey = typeof first === 'string' || typeof first === 'function';
     const key = hasKey ? first : undefined;
     const options = (hasKey ? second : first) ?? {};
-    const metadata: IdempotentMetadata = { key, template: compile(key, label), options };
-    descriptor.value = tracked(original as (...args: unknown[]) => unknown, metadata);
+    markMethod(descriptor, label, 'idempotent', { key, template: compile(key, label), options });
     return descriptor;
   };
 }
@@ -62,9 +54,7 @@ export const IdempotencyCtx = createParamDecorator(() => frames.getStore()?.cont
 
 /** What `@Idempotent` left on a method, if anything. */
 export function idempotentMetadata(method: unknown): IdempotentMetadata | undefined {
-  return typeof method === 'function'
-    ? (Reflect.getMetadata(IDEMPOTENT, method) as IdempotentMetadata | undefined)
-    : undefined;
+  return marksOf(method)?.idempotent;
 }
 
 function compile(key: string | KeyFunction | undefined, label: string): KeyMaker | undefined {
@@ -74,25 +64,4 @@ function compile(key: string | KeyFunction | undefined, label: string): KeyMaker
   } catch (error) {
     throw new IdempotencyOptionsError(`@Idempotent on ${label}: ${(error as Error).message}`);
   }
-}
-
-/**
- * The method as Nest and everybody else calls it. On the way through the interceptor it only reports when its
- * body begins and ends; called in any other way it is a call of its own.
- */
-function tracked(original: (...args: unknown[]) => unknown, metadata: IdempotentMetadata) {
-  function method(this: object, ...args: unknown[]): unknown {
-    const frame = frames.getStore();
-    const body = () => original.apply(this, args);
-    if (frame?.target === method && frame.isOpen) return frame.enter(body);
-    return callManaged(this, method, args, body);
-  }
-  // Nest and other decorators read name, length and metadata from the function they find.
-  Object.defineProperty(method, 'name', { value: original.name, configurable: true });
-  Object.defineProperty(method, 'length', { value: original.length, configurable: true });
-  for (const name of Reflect.getMetadataKeys(original)) {
-    Reflect.defineMetadata(name, Reflect.getMetadata(name, original), method);
-  }
-  Reflect.defineMetadata(IDEMPOTENT, metadata, method);
-  return method;
 }

@@ -1,5 +1,7 @@
 export { IdempotencyModule } from './idempotency.module.js';
 export { Idempotent, IdempotencyCtx, type KeyFunction } from './idempotent.decorator.js';
+export { Locked } from './locked.decorator.js';
+export type { LockedOptions } from './locked.options.js';
 export { IdempotencyInterceptor } from './idempotency.interceptor.js';
 export { IdempotencyContext } from './idempotency.context.js';
 export { type FindRequest, IdempotencyService, type RunRequest } from './idempotency.service.js';

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Lease } from '../engine/lease.js';
 import type { LeaseKeeper } from '../engine/lease-keeper.js';
 import { LockLostError } from '../idempotency.errors.js';
@@ -21,6 +22,11 @@ export class LockLease implements AsyncDisposable {
     private readonly keeper: LeaseKeeper,
     private readonly operations: LeaseOperations,
   ) {}
+
+  /** The lease of the innermost `@Locked` method this runs below; undefined outside of one. */
+  static current(): LockLease | undefined {
+    return scopes.getStore()?.lease;
+  }
 
   get name(): string {
     return this.lease.name;
@@ -83,4 +89,25 @@ export class LockLease implements AsyncDisposable {
     await this.lease.renewal;
     return this.operations.release();
   }
+}
+
+/** Locks held around what runs, the innermost first. */
+interface Scope {
+  readonly lease: LockLease;
+  readonly outer: Scope | undefined;
+}
+
+const scopes = new AsyncLocalStorage<Scope>();
+
+/** Runs `work` with the lease being its current one. */
+export function holding<T>(lease: LockLease, work: () => T): T {
+  return scopes.run({ lease, outer: scopes.getStore() }, work);
+}
+
+/** Whether what runs is part of work under the lock of that name: it would wait for itself. */
+export function isHeldAbove(name: string): boolean {
+  for (let scope = scopes.getStore(); scope; scope = scope.outer) {
+    if (scope.lease.name === name && scope.lease.remainingMs() > 0) return true;
+  }
+  return false;
 }

@@ -7,7 +7,7 @@ import {
   type OnModuleInit,
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
-import { Observable, of } from 'rxjs';
+import { Observable, of, tap } from 'rxjs';
 import { type Begun, IdempotencyEngine } from '../engine/engine.js';
 import type { CallIdentity } from '../engine/policy.js';
 import { IdempotencyContext } from '../idempotency.context.js';
@@ -53,10 +53,8 @@ export class HttpFace implements OnModuleInit {
     next: CallHandler,
     route: IdempotentRoute,
   ): Promise<Observable<unknown>> {
-    const http = context.switchToHttp();
-    const response: never = http.getResponse();
-    const exchange = this.isFastify ? new FastifyExchange(response) : new ExpressExchange(response);
-    const call = new HttpCall(http.getRequest(), route.scope);
+    const exchange = this.exchangeOf(context);
+    const call = new HttpCall(context.switchToHttp().getRequest(), route.scope);
     let identity: CallIdentity | null;
     let begun: Begun;
     try {
@@ -92,6 +90,18 @@ export class HttpFace implements OnModuleInit {
     return this.render(context, next, route, exchange, identity, begun);
   }
 
+  /** An answer that is not held back: only gives refusals that come out of it their headers. */
+  refusable(context: ExecutionContext, answer$: Observable<unknown>): Observable<unknown> {
+    const exchange = this.exchangeOf(context);
+    return answer$.pipe(
+      tap({
+        error: (error: unknown) => {
+          if (error instanceof IdempotencyError) setHeaders(exchange, problemHeaders(error));
+        },
+      }),
+    );
+  }
+
   /** A value that was recorded without ever having been sent: made into an answer now, and recorded as that. */
   private render(
     context: ExecutionContext,
@@ -111,6 +121,11 @@ export class HttpFace implements OnModuleInit {
       this.engine.replaceAnswer(identity, route.policy, token, rendered);
     exchange.capture(route.policy.maxResponseBytes, new RenderedReplay(frame, route, record));
     return frames.run(frame, () => next.handle());
+  }
+
+  private exchangeOf(context: ExecutionContext): HttpExchange {
+    const response: never = context.switchToHttp().getResponse();
+    return this.isFastify ? new FastifyExchange(response) : new ExpressExchange(response);
   }
 
   private installHook(): void {
