@@ -25,7 +25,7 @@ import {
 } from 'nestjs-idempotent';
 import { redisLock } from 'nestjs-idempotent/locks/redis';
 import { concat, defer, from, map, type Observable, raceWith } from 'rxjs';
-import { expectProblem, expectReplayOf, Gate, PLATFORMS, startApp } from '../support/http-app.js';
+import { eventually, expectProblem, expectReplayOf, Gate, PLATFORMS, startApp } from '../support/http-app.js';
 import { redisClient } from '../support/redis-client.js';
 import { sharedRedisUrl, startRedis } from '../support/servers.js';
 
@@ -144,6 +144,16 @@ class Orders {
   @Idempotent()
   inside(@Body() _body: unknown, @IdempotencyCtx() ctx: IdempotencyContext) {
     return { ran: ++ran, attempt: ctx.attempt, lock: LockLease.current()!.name };
+  }
+
+  @Post('idempotent/slow')
+  @UseInterceptors(TimesOut)
+  @Idempotent()
+  @Locked('order:{body.order}')
+  async slow() {
+    entered.open();
+    await leave.opened;
+    return { ran: ++ran };
   }
 
   @Post('idempotent/impatient')
@@ -307,5 +317,22 @@ describe.each(PLATFORMS)('@Locked on %s', (platform) => {
       await others.acquire(`order:${order}`, { ttlMs: 1_000, waitMs: 10_000 })
     ).status;
     expect(ran).toBe(0);
+  });
+
+  it('with @Idempotent: an answer that is made of a recorded value takes no lock', async () => {
+    await using app = await start(platform, lock);
+    const slow = app.post('/orders/idempotent/slow', 'key', { order });
+    await entered.opened;
+    timeUp.open();
+    expect((await slow).status).toBe(408);
+    timeUp = new Gate();
+    leave.open();
+    await using _ = await eventually(() => hold());
+    const answer = await eventually(async () => {
+      const answer = await app.post('/orders/idempotent/slow', 'key', { order });
+      expect(answer.status).toBe(201);
+      return answer;
+    });
+    expect([answer.json, answer.headers.get('idempotent-replayed')]).toEqual([{ ran: 1 }, 'true']);
   });
 });
