@@ -1,3 +1,5 @@
+import { StepNotRecordedError } from './idempotency.errors.js';
+
 /** What a call is, for the functions of the options: `principal`, key functions, `fingerprint`, `onError`. */
 export interface IdempotentCall {
   readonly transport: 'http' | 'rpc' | 'ws' | 'graphql' | 'method' | 'service';
@@ -52,8 +54,12 @@ export function isNeverStored(status: number): boolean {
   return NEVER_STORED.has(status);
 }
 
-/** `HttpException`s with a lasting 4xx are the answer; whatever else frees the key. */
+/**
+ * `HttpException`s with a lasting 4xx are the answer; a step that was done and could not be recorded leaves the
+ * outcome uncertain; whatever else frees the key.
+ */
 export function defaultOnError(error: unknown): ErrorDecision {
+  if (error instanceof StepNotRecordedError) return 'uncertain';
   const status = statusOf(error);
   return status !== undefined && status >= 400 && status < 500 && !TRANSIENT.has(status)
     ? 'replay'

@@ -1,10 +1,12 @@
 import { hash } from 'node:crypto';
 import type { Ownership } from './engine/ownership.js';
-import { IdempotencyError } from './idempotency.errors.js';
+import { Steps } from './engine/steps.js';
 import { frames } from './idempotency.frame.js';
 
 /** What a handler may know and do about its own call. */
 export class IdempotencyContext {
+  private madeSteps: Steps | undefined;
+
   /** @internal */
   constructor(
     private readonly identity: { readonly id: string; readonly key: string } | null,
@@ -48,8 +50,26 @@ export class IdempotencyContext {
    * @throws IdempotencyError `lease-lost` when ownership is lost.
    */
   assertHeld(): void {
-    if (this.ownership && !this.ownership.isHeld())
-      throw new IdempotencyError('lease-lost', { retryAfterMs: 1_000 });
+    this.ownership?.assertHeld();
+  }
+
+  /**
+   * A recovery point: `work` is done at most once per recorded success. On a later attempt (after a crash, or an error
+   * that released the key) its recorded result is returned instead, in whatever process.
+   *
+   * The result is what JSON makes of it, on the first attempt as well. Steps may run at the same time as long as they are
+   * called in the same order on every attempt; one that failed may be tried again under its name.
+   *
+   * Between the end of `work` and its being recorded the process may die: then `work` is done again. Where that must
+   * not be, give the downstream call `deriveKey(name)`, or use `transaction`.
+   *
+   * @param name at most 128 characters; one a call.
+   * @throws StepError when the name is used twice, steps come in another order than before, or the result is not JSON.
+   * @throws StepNotRecordedError when `work` was done but the store could not be told.
+   * @throws IdempotencyError `lease-lost` when ownership is lost: nothing was recorded.
+   */
+  step<T>(name: string, work: () => T | Promise<T>): Promise<T> {
+    return this.steps.pass(name, work);
   }
 
   /**
@@ -62,6 +82,15 @@ export class IdempotencyContext {
     if (!this.identity)
       throw new Error(`deriveKey("${name}"): this call has no idempotency key to derive from`);
     return hash('sha256', `${this.identity.id}|${name}`);
+  }
+
+  /** @internal The body begins, maybe again. */
+  bodyBegins(): void {
+    this.madeSteps?.restart();
+  }
+
+  private get steps(): Steps {
+    return (this.madeSteps ??= new Steps(this.ownership));
   }
 }
 

@@ -65,9 +65,27 @@ export class IdempotencyError extends HttpException {
   }
 }
 
+/** A call whose key belongs to somebody else by now. */
+export function leaseLost(): IdempotencyError {
+  return new IdempotencyError('lease-lost', { retryAfterMs: 1_000 });
+}
+
 /** A module or route option is wrong. Thrown at start-up; the message names the option, the value and the fix. */
 export class IdempotencyOptionsError extends Error {
   override readonly name = 'IdempotencyOptionsError';
+}
+
+/**
+ * A step of a call is used in a way that cannot be right: twice, in another order than before, inside of another one, or
+ * with a result that is not JSON. The message names the step and the fix.
+ */
+export class StepError extends Error {
+  override readonly name: string = 'StepError';
+}
+
+/** The work of a step was done, but the store could not be told. Unless `onError` says otherwise the outcome is uncertain. */
+export class StepNotRecordedError extends StepError {
+  override readonly name = 'StepNotRecordedError';
 }
 
 /** What `LockNotAcquiredError` is of `IdempotencyError`, whose private `status` is a number. */

@@ -44,6 +44,7 @@ export class CallFrame {
   enter(body: () => unknown): unknown {
     this.began = true;
     this.outcome = undefined;
+    this.context.bodyBegins();
     if (this.stored) {
       this.outcome = this.stored;
       if ('error' in this.stored) throw this.stored.error;

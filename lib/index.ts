@@ -15,6 +15,8 @@ export {
   type IdempotencyProblem,
   LockLostError,
   LockNotAcquiredError,
+  StepError,
+  StepNotRecordedError,
 } from './idempotency.errors.js';
 export { BackendUnavailableError } from './engine/backend.js';
 export type { EngineCounters } from './engine/policy.js';
@@ -38,4 +40,5 @@ export {
   type StoredRecord,
   type StoredResponse,
 } from './stores/result-store.js';
+export type { StepRecord, StepStore, StoredStep } from './stores/step-store.js';
 export { days, hours, minutes, seconds } from './durations.js';

@@ -1,4 +1,4 @@
-import { IdempotencyError } from '../idempotency.errors.js';
+import { IdempotencyError, leaseLost } from '../idempotency.errors.js';
 import type { LockService } from '../locks/lock.service.js';
 import type { ResultStore, StoredResponse } from '../stores/result-store.js';
 import { BackendUnavailableError, within } from './backend.js';
@@ -200,7 +200,7 @@ export class IdempotencyEngine {
         ttlMs: policy.leaseMs,
         maxHoldMs: policy.maxHoldMs,
         source: this.claims,
-        lostError,
+        lostError: leaseLost,
       },
       this.clock,
       grant.sentAt,
@@ -251,10 +251,6 @@ export class IdempotencyEngine {
     log.warn(`${where} refused: ${cause.message}`);
     throw new IdempotencyError('unavailable', { retryAfterMs: RETRY_AFTER_MS, cause });
   }
-}
-
-function lostError(): IdempotencyError {
-  return new IdempotencyError('lease-lost', { retryAfterMs: RETRY_AFTER_MS });
 }
 
 /** Another payload has nothing to learn from a claim under way, and who does not wait has no time for one that does. */

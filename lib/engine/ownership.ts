@@ -1,5 +1,7 @@
 import type { LockLease } from '../locks/lock-lease.js';
 import type { ResultStore, StoredRecord, StoredResponse } from '../stores/result-store.js';
+import type { StepRecord, StepStore, StoredStep } from '../stores/step-store.js';
+import { leaseLost, StepError } from '../idempotency.errors.js';
 import { BackendUnavailableError, pause, within } from './backend.js';
 import type { Lease } from './lease.js';
 import type { LeaseKeeper } from './lease-keeper.js';
@@ -55,6 +57,28 @@ export class Ownership {
 
   isHeld(): boolean {
     return this.lease.isHeld();
+  }
+
+  /** @throws IdempotencyError `lease-lost` when ownership is lost. */
+  assertHeld(): void {
+    if (!this.isHeld()) throw leaseLost();
+  }
+
+  /** What earlier attempts have recorded. A first attempt does not need to ask. */
+  async steps(): Promise<StoredStep[]> {
+    const steps = this.stepStore;
+    if (this.attempt === 1) return [];
+    return within(this.policy.backendTimeoutMs, `Store ${this.support.store.name}`, () =>
+      steps.list(this.identity.id),
+    );
+  }
+
+  /** @throws IdempotencyError `lease-lost` when somebody else owns the key: nothing was recorded. */
+  async recordStep(step: StepRecord): Promise<void> {
+    const steps = this.stepStore;
+    if (await this.insist(() => steps.record(this.identity.id, this.lease.token, step))) return;
+    this.lease.lose();
+    throw leaseLost();
   }
 
   /** Records the answer. Retried; the work is done, so the key is never given away for want of a store. */
@@ -135,6 +159,14 @@ export class Ownership {
       response: null,
       leaseRemainingMs,
     };
+  }
+
+  private get stepStore(): StepStore {
+    const { steps, name } = this.support.store;
+    if (steps) return steps;
+    throw new StepError(
+      `The store "${name}" keeps no steps; use typeOrmStore, redisStore or memoryStore, or give it "steps"`,
+    );
   }
 
   private get label(): string {
