@@ -14,6 +14,8 @@ export interface LeaseTerms {
   /** No renewal later than this many milliseconds after the grant. 0: never renewed. */
   readonly maxHoldMs: number;
   readonly source: LeaseSource;
+  /** Milliseconds for which what the lease hangs on besides its life (a session) may be believed in. */
+  readonly beliefMs?: (() => number) | undefined;
   /** Makes the error that `signal` is aborted with. */
   readonly lostError: (name: string) => Error;
   /** Called once when the lease is lost. */
@@ -46,6 +48,7 @@ export class Lease {
   private readonly holdUntil: number;
   private readonly lostError: (name: string) => Error;
   private readonly onLost: (() => void) | undefined;
+  private readonly beliefMs: (() => number) | undefined;
   private controller: AbortController | undefined;
 
   constructor(
@@ -60,6 +63,7 @@ export class Lease {
     this.source = terms.source;
     this.lostError = terms.lostError;
     this.onLost = terms.onLost;
+    this.beliefMs = terms.beliefMs;
     this.isRenewable = terms.maxHoldMs > 0;
     this.holdUntil = sentAt.mono + terms.maxHoldMs;
     this.prolong(sentAt);
@@ -76,7 +80,8 @@ export class Lease {
 
   /** Milliseconds of belief left, by whichever clock is further on. Negative once past. */
   remainingMs(): number {
-    return Math.min(this.deadlineMono - this.clock.mono(), this.deadlineWall - this.clock.wall());
+    const life = Math.min(this.deadlineMono - this.clock.mono(), this.deadlineWall - this.clock.wall());
+    return this.beliefMs ? Math.min(life, this.beliefMs()) : life;
   }
 
   /** Looks at the clocks, not at a timer: right also after the event loop stood still. */

@@ -67,6 +67,12 @@ export abstract class LockDriver {
    * @returns how many; `limit` says that there may be more.
    */
   sweep?(limit: number): Promise<number>;
+
+  /**
+   * Ends what the driver itself has opened, such as a session; never what the user gave it. Called at shutdown,
+   * when its locks have been released. What is asked of the driver afterwards rejects.
+   */
+  close?(): Promise<void>;
 }
 
 export interface LockRef {
@@ -81,6 +87,11 @@ export type AcquireAnswer =
       readonly fence: bigint;
       /** Where the backend tells of a loss before the life is over (a session that ends): registers who is told. */
       readonly whenLost?: (lost: () => void) => void;
+      /**
+       * Milliseconds for which that (the session) may still be believed in, 0 or less once it may not. Asked at any
+       * time, answered from the clocks: a process that stood still must not need an event to know.
+       */
+      readonly beliefMs?: () => number;
     }
   /** `retryAfterMs`: life left of the present lock. `holder`: its token, if the driver can tell. */
   | { readonly acquired: false; readonly retryAfterMs: number; readonly holder?: string };

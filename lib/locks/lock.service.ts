@@ -124,6 +124,11 @@ export class LockService {
     await Promise.all([...this.held.values()].map((lease) => lease.release()));
   }
 
+  /** Ends what the driver itself opened. For shutdown, after all locks were released. */
+  async close(): Promise<void> {
+    await this.driver.close?.();
+  }
+
   /** @internal For the engine, which waits by its own rules and stands in no backend's line. */
   get watch(): ((name: string, wake: () => void) => Promise<() => void>) | undefined {
     return this.driver.queues ? undefined : this.watchFor('');
@@ -198,7 +203,7 @@ export class LockService {
   private grant(
     name: string,
     token: string,
-    { fence, whenLost }: AcquireAnswer & { acquired: true },
+    { fence, whenLost, beliefMs }: AcquireAnswer & { acquired: true },
     options: AcquireOptions,
     sentAt: Instant,
   ): LockLease {
@@ -219,6 +224,7 @@ export class LockService {
         ttlMs: options.ttlMs,
         maxHoldMs: renew ? maxHoldMs : 0,
         source: this.source,
+        beliefMs,
         lostError,
         onLost: endTurn,
       },

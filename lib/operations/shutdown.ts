@@ -1,4 +1,4 @@
-import { type BeforeApplicationShutdown, Inject, Injectable, Logger } from '@nestjs/common';
+import { type BeforeApplicationShutdown, Inject, Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { IdempotencyEngine } from '../engine/engine.js';
 import { IDEMPOTENCY_OPTIONS } from '../idempotency.constants.js';
 import { type IdempotencyModuleOptions, resolveOptions } from '../idempotency.options.js';
@@ -9,8 +9,9 @@ import { LockService } from '../locks/lock.service.js';
  * released. Needs `app.enableShutdownHooks()` to be called on SIGTERM, as all of Nest's shutdown hooks do.
  */
 @Injectable()
-export class IdempotencyShutdown implements BeforeApplicationShutdown {
+export class IdempotencyShutdown implements BeforeApplicationShutdown, OnApplicationShutdown {
   private readonly logger = new Logger('Idempotency');
+  private isDrained = false;
 
   constructor(
     @Inject(IDEMPOTENCY_OPTIONS) private readonly options: IdempotencyModuleOptions,
@@ -20,10 +21,15 @@ export class IdempotencyShutdown implements BeforeApplicationShutdown {
 
   async beforeApplicationShutdown(): Promise<void> {
     const { leaseMs } = resolveOptions(this.options, {}, 'IdempotencyModule');
-    const isDrained = await this.engine.drain(leaseMs);
-    if (!isDrained)
+    this.isDrained = await this.engine.drain(leaseMs);
+    if (!this.isDrained)
       this.logger.warn(`${this.engine.running} calls were still running after ${leaseMs} ms of shutdown`);
     // What still runs keeps its claim, which runs out by itself: nobody may start it anew while it goes on.
-    if (isDrained) await this.locks.releaseAll();
+    if (this.isDrained) await this.locks.releaseAll();
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    // The end of a session would be the end of its locks.
+    if (this.isDrained) await this.locks.close();
   }
 }

@@ -3,16 +3,30 @@
  * elsewhere names the command that does.
  */
 import { spawnSync } from 'node:child_process';
-import { findBinary } from './server-binaries.js';
+import { findBinary, findZooKeeper } from './server-binaries.js';
 
-const SERVERS = [
+interface ServerPackage {
+  readonly binaries: readonly string[];
+  /** Whether what is no program is there. */
+  readonly isThere?: () => boolean;
+  readonly debian: string;
+  readonly brew: string;
+}
+
+const SERVERS: readonly ServerPackage[] = [
   { binaries: ['redis-server'], debian: 'redis-server', brew: 'redis' },
   { binaries: ['postgres', 'initdb'], debian: 'postgresql', brew: 'postgresql' },
   { binaries: ['mariadbd', 'mariadb-install-db'], debian: 'mariadb-server', brew: 'mariadb' },
+  {
+    binaries: ['java'],
+    isThere: () => findZooKeeper() !== undefined,
+    debian: 'zookeeper',
+    brew: 'zookeeper',
+  },
 ];
 
-function missing(): typeof SERVERS {
-  return SERVERS.filter(({ binaries }) => !binaries.every(findBinary));
+function missing(): readonly ServerPackage[] {
+  return SERVERS.filter(({ binaries, isThere }) => !binaries.every(findBinary) || isThere?.() === false);
 }
 
 function run(command: string): void {

@@ -11,8 +11,12 @@ export interface LockDriverUnderTest {
 
 const LONG_MS = 30_000;
 
-/** What every lock driver promises, see `lock-driver.ts`. */
-export function describeLockDriver(driverName: string, create: () => Promise<LockDriverUnderTest>): void {
+/** What every lock driver promises, see `lock-driver.ts`. `queues`: whether the driver says so of itself. */
+export function describeLockDriver(
+  driverName: string,
+  create: () => Promise<LockDriverUnderTest>,
+  { queues = false } = {},
+): void {
   describe(`lock driver ${driverName}`, () => {
     let driver: LockDriver;
     let second: LockDriver;
@@ -38,7 +42,7 @@ export function describeLockDriver(driverName: string, create: () => Promise<Loc
     async function isFree(lock = name): Promise<boolean> {
       const token = randomUUID();
       const { acquired } = await second.acquire(lock, token, LONG_MS);
-      if (acquired) await second.release(lock, token);
+      if (acquired || queues) await second.release(lock, token);
       return acquired;
     }
 
@@ -174,19 +178,88 @@ export function describeLockDriver(driverName: string, create: () => Promise<Loc
       expect(new Set(fences).size).toBe(50);
     });
 
-    describe('watch', () => {
-      /** Whether a wake-up comes in time. */
-      async function woken(what: { count: number }, count: number): Promise<boolean> {
-        for (let waited = 0; waited < 1_000 && what.count < count; waited += 5) await sleep(5);
-        return what.count >= count;
-      }
+    it('says whether a refused contender stands in line', () => {
+      expect([driver.queues, second.queues]).toEqual([queues, queues]);
+    });
 
-      async function watching(by: LockDriver): Promise<{ count: number; stop: () => void }> {
-        const seen = { count: 0, stop: () => undefined as void };
-        seen.stop = await by.watch!(name, () => seen.count++, 'a waiter');
-        return seen;
-      }
+    /** Whether a wake-up comes in time. */
+    async function woken(what: { count: number }, count: number): Promise<boolean> {
+      for (let waited = 0; waited < 1_000 && what.count < count; waited += 5) await sleep(5);
+      return what.count >= count;
+    }
 
+    async function watching(
+      by: LockDriver,
+      token = 'a waiter',
+    ): Promise<{ count: number; stop: () => void }> {
+      const seen = { count: 0, stop: () => undefined as void };
+      seen.stop = await by.watch!(name, () => seen.count++, token);
+      return seen;
+    }
+
+    (queues ? describe : noDescribe)('line', () => {
+      const isFirst = async (by: LockDriver, token: string) =>
+        (await by.acquire(name, token, LONG_MS)).acquired;
+
+      it('G62 serves first come first, and wakes only whose turn it may be', async () => {
+        await acquired(driver, 'holder');
+        const tokens = ['first', 'second', 'third'];
+        for (const token of tokens) expect(await isFirst(second, token)).toBe(false);
+        const waiters: { count: number; stop: () => void }[] = [];
+        for (const token of tokens) waiters.push(await watching(second, token));
+        expect(await driver.release(name, 'holder')).toBe(true);
+        for (const [at, token] of tokens.entries()) {
+          expect(await woken(waiters[at]!, 1)).toBe(true);
+          expect(waiters.map(({ count }) => count > 0)).toEqual(tokens.map((_, other) => other <= at));
+          expect(await Promise.all(tokens.slice(at + 1).map((late) => isFirst(second, late)))).not.toContain(
+            true,
+          );
+          expect(await isFirst(second, token)).toBe(true);
+          expect(await second.release(name, token)).toBe(true);
+        }
+        for (const waiter of waiters) waiter.stop();
+      });
+
+      it('G18 who gives up holds up nobody behind, and takes nothing from the one before', async () => {
+        await acquired(driver, 'holder');
+        expect(await isFirst(second, 'leaver')).toBe(false);
+        expect(await isFirst(driver, 'last')).toBe(false);
+        const last = await watching(driver, 'last');
+        expect(await second.release(name, 'leaver')).toBe(false);
+        expect(await woken(last, 1)).toBe(true);
+        expect(await isFirst(driver, 'last')).toBe(false);
+        await driver.release(name, 'holder');
+        expect(await woken(last, 2)).toBe(true);
+        expect(await isFirst(driver, 'last')).toBe(true);
+        last.stop();
+      });
+
+      it('wakes nobody for a hold that is prolonged', async () => {
+        await acquired(driver, 'holder');
+        expect(await isFirst(second, 'waiter')).toBe(false);
+        const waiter = await watching(second, 'waiter');
+        for (let i = 0; i < 3; i++)
+          expect(await driver.extend([{ name, token: 'holder' }], LONG_MS)).toEqual([true]);
+        await sleep(50);
+        expect(waiter.count).toBe(0);
+        await driver.release(name, 'holder');
+        expect(await woken(waiter, 1)).toBe(true);
+        waiter.stop();
+      });
+
+      it('wakes nobody who stopped watching', async () => {
+        await acquired(driver, 'holder');
+        expect(await isFirst(second, 'waiter')).toBe(false);
+        const waiter = await watching(second, 'waiter');
+        waiter.stop();
+        waiter.stop();
+        await driver.release(name, 'holder');
+        expect(await isFirst(second, 'waiter')).toBe(true);
+        expect(waiter.count).toBe(0);
+      });
+    });
+
+    (queues ? noDescribe : describe)('watch', () => {
       it('G62 wakes every waiter at the release', async () => {
         if (!driver.watch) return;
         await acquired(driver, 'mine');
@@ -236,3 +309,6 @@ export function describeLockDriver(driverName: string, create: () => Promise<Loc
     });
   });
 }
+
+/** Of another kind of driver. */
+function noDescribe(): void {}

@@ -1,4 +1,4 @@
-import { accessSync, constants, readdirSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 /** Folders that hold servers but are not on everybody's PATH. Newest PostgreSQL first. */
@@ -24,6 +24,18 @@ export function findBinary(name: string): string | undefined {
   return folders()
     .map((folder) => join(folder, name))
     .find(isExecutable);
+}
+
+/** Where packages put ZooKeeper: a file that is there with it, and its class path. Debian's jar names the rest. */
+const ZOOKEEPERS: readonly (readonly [string, string])[] = [
+  ['/usr/share/java/zookeeper.jar', '/usr/share/java/zookeeper.jar'],
+  ['/opt/homebrew/opt/zookeeper/libexec/lib', '/opt/homebrew/opt/zookeeper/libexec/lib/*'],
+  ['/usr/local/opt/zookeeper/libexec/lib', '/usr/local/opt/zookeeper/libexec/lib/*'],
+];
+
+/** For Java; undefined when the machine lacks ZooKeeper. */
+export function findZooKeeper(): string | undefined {
+  return ZOOKEEPERS.find(([file]) => existsSync(file))?.[1];
 }
 
 export function binary(name: string): string {

@@ -50,6 +50,8 @@ export interface Recipe {
   readonly user?: Account;
   /** Fills the fresh data folder. */
   prepare?(folder: string): Promise<void>;
+  /** Writes what depends on the port. Called before every start. */
+  configure?(port: number, folder: string): void;
   /** Rejects as long as the server does not serve. */
   ping(port: number): Promise<void>;
   /** Frees what lies outside of the data folder. */
@@ -158,6 +160,7 @@ export class ServerProcess implements Server {
   }
 
   async #launch(): Promise<void> {
+    this.#recipe.configure?.(this.port, this.folder);
     const log = openSync(join(this.folder, 'server.log'), 'a');
     const child = spawn(this.#recipe.command, this.#recipe.args(this.port, this.folder), {
       cwd: this.folder,

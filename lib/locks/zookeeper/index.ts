@@ -1,0 +1,1 @@
+export { ZooKeeperLock, type ZooKeeperLockOptions, zookeeperLock } from './zookeeper-lock.js';
