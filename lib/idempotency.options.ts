@@ -108,6 +108,11 @@ const OneOf = (...words: string[]) =>
 const Passing = (fix: string, passes: (value: any) => boolean) =>
   ValidateBy({ name: 'passes', validator: { validate: passes } }, must(fix));
 
+const STORE_METHODS = [
+  ...['claim', 'find', 'complete', 'renew', 'release', 'markUncertain', 'sweep'],
+  ...['act', 'audit', 'list', 'reserve'],
+];
+
 class RouteOptionsShape {
   @Milliseconds(50) leaseMs?: unknown;
   @Milliseconds(50) maxHoldMs?: unknown;
@@ -146,7 +151,7 @@ class ModuleOptionsShape extends RouteOptionsShape {
   principal?: unknown;
   @Passing(
     'a result store, for example typeOrmStore({ dataSource }), redisStore({ client }) or memoryStore()',
-    (value) => hasMethods(value, 'claim', 'find', 'complete', 'renew', 'release', 'markUncertain', 'sweep'),
+    (value) => hasMethods(value, ...STORE_METHODS),
   )
   store?: unknown;
   @Optional()

@@ -30,6 +30,7 @@ export { LockLease, type ReleaseOutcome } from './locks/lock-lease.js';
 export { type AcquireAnswer, LockDriver, type LockRef } from './locks/lock-driver.js';
 export { memoryLock } from './locks/memory.lock.js';
 export { quorumLock, type QuorumOptions } from './locks/quorum/quorum.lock.js';
+export type { Act, ActAnswer, AuditEntry, ListedRecord, ListPage, ListQuery } from './stores/act.js';
 export { memoryStore } from './stores/memory.store.js';
 export {
   type ClaimAnswer,

@@ -14,12 +14,18 @@ const LONGEST_NAME = 200;
 export class KeySpace {
   constructor(private readonly prefix = DEFAULT_KEY_PREFIX) {}
 
-  key(kind: 'lock' | 'record', name: string): string {
+  key(kind: 'lock' | 'record' | 'audit' | 'reserved', name: string): string {
     return `${this.tagged(name)}:${kind}:${shortened(name)}`;
   }
 
   fence(name: string): string {
     return `${this.tagged(name)}:fence`;
+  }
+
+  /** Glob that all keys of a kind match, whatever the name. */
+  pattern(kind: 'record', clientPrefix: string): string {
+    const literal = (clientPrefix + this.prefix).replace(/[\\*?[\]^]/g, '\\$&');
+    return `${literal}{*}:${kind}:*`;
   }
 
   private tagged(name: string): string {

@@ -5,9 +5,15 @@
 export interface RedisClient {
   readonly status: string;
   readonly isCluster: boolean;
-  readonly options: { readonly keyPrefix?: string | undefined };
+  readonly options: {
+    readonly keyPrefix?: string | undefined;
+    readonly host?: string;
+    readonly port?: number;
+  };
   connect(): Promise<unknown>;
   duplicate(...overrides: never[]): unknown;
+  /** Of a `Cluster`. */
+  nodes?(role: 'master'): RedisClient[];
   on(event: string, listener: () => void): unknown;
   evalsha(sha1: string, keyCount: number, ...keysAndArguments: ScriptArgument[]): Promise<unknown>;
   eval(lua: string, keyCount: number, ...keysAndArguments: ScriptArgument[]): Promise<unknown>;

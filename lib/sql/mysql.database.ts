@@ -6,6 +6,7 @@ import {
   property,
   type Result,
   SqlDatabase,
+  type SqlStatement,
   type Wanted,
 } from './sql-database.js';
 
@@ -82,30 +83,45 @@ export class MysqlDatabase extends SqlDatabase {
       : { rows: [], affected: result.affectedRows };
   }
 
+  protected async executeTogether(statements: readonly SqlStatement[]): Promise<boolean> {
+    const connection = await this.#connection();
+    let isOver = false;
+    try {
+      await replyOf(connection, 'START TRANSACTION', []);
+      let isWhole = true;
+      for (const { sql, parameters } of statements) {
+        const result = await replyOf(connection, sql, parameters);
+        if (!(isWhole = Array.isArray(result) || result.affectedRows > 0)) break;
+      }
+      await replyOf(connection, isWhole ? 'COMMIT' : 'ROLLBACK', []);
+      isOver = true;
+      return isWhole;
+    } finally {
+      // After an error the connection is given up, and with it its transaction.
+      if (isOver) connection.release();
+      else connection.destroy();
+    }
+  }
+
   async #query(sql: string, values: readonly Parameter[], wanted?: Wanted): Promise<Reply> {
-    const { driver } = this.dataSource as unknown as {
-      driver: { obtainMasterConnection(): Promise<Connection> };
-    };
-    const connection = await driver.obtainMasterConnection();
+    const connection = await this.#connection();
     let isSilent = false;
     try {
       if (wanted?.() === false) throw new CalledOffError();
-      const reply = new Promise<Reply>((resolve, reject) => {
-        // Whatever the application has set for its own queries (typeCast, rowsAsArray, …) is not for these.
-        const typeCast = (_field: unknown, next: () => unknown) => next();
-        const plain = { typeCast, rowsAsArray: false, nestTables: false, bigNumberStrings: true };
-        connection.query({ sql, values, supportBigNumbers: true, ...plain }, (error, result) => {
-          isSilent = false;
-          if (error) reject(error);
-          else resolve(result);
-        });
-      });
+      const reply = replyOf(connection, sql, values, () => (isSilent = false));
       isSilent = true;
       return await answered(reply, this.answerMs);
     } finally {
       if (isSilent) connection.destroy();
       else connection.release();
     }
+  }
+
+  #connection(): Promise<Connection> {
+    const { driver } = this.dataSource as unknown as {
+      driver: { obtainMasterConnection(): Promise<Connection> };
+    };
+    return driver.obtainMasterConnection();
   }
 
   async #ask(): Promise<Capabilities> {
@@ -126,4 +142,22 @@ export class MysqlDatabase extends SqlDatabase {
       setStatement: this.mariaDb && isMariaDb && version >= 10_01_02,
     };
   }
+}
+
+function replyOf(
+  connection: Connection,
+  sql: string,
+  values: readonly Parameter[],
+  settled?: () => void,
+): Promise<Reply> {
+  return new Promise<Reply>((resolve, reject) => {
+    // Whatever the application has set for its own queries (typeCast, rowsAsArray, …) is not for these.
+    const typeCast = (_field: unknown, next: () => unknown) => next();
+    const plain = { typeCast, rowsAsArray: false, nestTables: false, bigNumberStrings: true };
+    connection.query({ sql, values, supportBigNumbers: true, ...plain }, (error, result) => {
+      settled?.();
+      if (error) reject(error);
+      else resolve(result);
+    });
+  });
 }

@@ -7,6 +7,7 @@ import {
   property,
   type Result,
   SqlDatabase,
+  type SqlStatement,
   type Wanted,
 } from './sql-database.js';
 
@@ -91,6 +92,28 @@ export class PostgresDatabase extends SqlDatabase {
       ? this.pool.query(statement, values)
       : this.#queryOnOne(statement, values, wanted));
     return { rows: rows as R[], affected: rowCount ?? 0 };
+  }
+
+  protected async executeTogether(statements: readonly SqlStatement[]): Promise<boolean> {
+    const client = await this.pool.connect();
+    // A client that is lent out and loses its connection has nobody else to tell.
+    client.on('error', ignore);
+    let isBroken = true;
+    try {
+      await client.query('BEGIN', []);
+      let isWhole = true;
+      for (const { sql, parameters } of statements) {
+        const { rowCount } = await client.query(this.#statement(sql), [...parameters]);
+        if (!(isWhole = !!rowCount)) break;
+      }
+      await client.query(isWhole ? 'COMMIT' : 'ROLLBACK', []);
+      isBroken = false;
+      return isWhole;
+    } finally {
+      // After an error the connection is given up, and with it its transaction.
+      client.release(isBroken);
+      client.off('error', ignore);
+    }
   }
 
   async #queryOnOne(statement: Statement | string, values: unknown[], wanted?: Wanted): Promise<Reply> {

@@ -10,6 +10,11 @@ export interface Result<R> {
   readonly affected: number;
 }
 
+export interface SqlStatement {
+  readonly sql: string;
+  readonly parameters: readonly Parameter[];
+}
+
 /** Asked right before a statement is sent: false calls it off. */
 export type Wanted = () => boolean;
 
@@ -37,6 +42,8 @@ export abstract class SqlDatabase {
   /** The functions that give the greatest and the least of their arguments. */
   readonly greatest: string = 'GREATEST';
   readonly least: string = 'LEAST';
+  /** At the end of a SELECT inside a transaction: nobody else changes what it reads. */
+  readonly forUpdate: string = ' FOR UPDATE';
 
   /** Whether the database says that a table, or a column of it, is not there. */
   abstract isSchemaMissing(error: unknown): boolean;
@@ -59,11 +66,27 @@ export abstract class SqlDatabase {
    * @throws CalledOffError when it was not wanted any more.
    * @throws the client library's error.
    */
-  async run<R>(sql: string, parameters: readonly Parameter[], wanted?: Wanted): Promise<Result<R>> {
+  run<R>(sql: string, parameters: readonly Parameter[], wanted?: Wanted): Promise<Result<R>> {
+    return this.insist(() => this.execute<R>(sql, parameters, wanted), wanted);
+  }
+
+  /**
+   * Runs statements in a transaction of their own, again for a while when it was the victim of others.
+   *
+   * @returns false when one of them affected no row; nothing was changed then.
+   * @throws the client library's error.
+   */
+  together(statements: readonly SqlStatement[]): Promise<boolean> {
+    return this.insist(() => this.executeTogether(statements));
+  }
+
+  protected abstract executeTogether(statements: readonly SqlStatement[]): Promise<boolean>;
+
+  private async insist<T>(attempt: () => Promise<T>, wanted?: Wanted): Promise<T> {
     const giveUpAt = performance.now() + RETRY_FOR_MS;
     for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, 64)) {
       try {
-        return await this.execute<R>(sql, parameters, wanted);
+        return await attempt();
       } catch (error) {
         if (!this.isTransient(error) || performance.now() > giveUpAt) throw error;
         await sleep(pauseMs * Math.random());

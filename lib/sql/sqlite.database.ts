@@ -5,6 +5,7 @@ import {
   property,
   type Result,
   SqlDatabase,
+  type SqlStatement,
   type Wanted,
 } from './sql-database.js';
 
@@ -54,6 +55,8 @@ export class SqliteDatabase extends SqlDatabase {
   readonly micros = `${this.now} * 1000`;
   override readonly greatest = 'max';
   override readonly least = 'min';
+  /** A transaction has the whole database. */
+  override readonly forUpdate = '';
   readonly #prepared = new WeakMap<Database, Map<string, Statement>>();
   readonly #queue: Attempt[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -106,6 +109,17 @@ export class SqliteDatabase extends SqlDatabase {
 
   protected execute<R>(sql: string, parameters: readonly Parameter[], wanted?: Wanted): Promise<Result<R>> {
     return this.atomically((run) => run<R>(sql, parameters), wanted);
+  }
+
+  protected executeTogether(statements: readonly SqlStatement[]): Promise<boolean> {
+    const nothing = new Error('A statement affected no row');
+    return this.atomically((run) => {
+      for (const { sql, parameters } of statements) if (run(sql, parameters).affected === 0) throw nothing;
+      return true;
+    }).catch((error: unknown) => {
+      if (error === nothing) return false;
+      throw error;
+    });
   }
 
   /** Does what is waiting as far as it goes. Looked at again when a transaction of TypeORM's ends, and anyway soon. */

@@ -1,5 +1,15 @@
 import { systemClock, type Clock } from '../engine/clock.js';
 import {
+  type Act,
+  type ActAnswer,
+  type AuditEntry,
+  isActable,
+  type ListedRecord,
+  type ListPage,
+  type ListQuery,
+} from './act.js';
+import { cursorOf, partsOf } from './list-cursor.js';
+import {
   type ClaimAnswer,
   type ClaimRef,
   type ClaimRequest,
@@ -23,7 +33,12 @@ interface Row {
   completedAt: number | null;
   expiresAt: number | null;
   steps: Map<string, StoredStep> | undefined;
+  /** Of an uncertain row. */
+  reservedUntil: number;
 }
+
+/** Acts of operators that are remembered, at most. */
+const MOST_ACTS = 10_000;
 
 /**
  * Results inside one process; they are gone when it ends. For development, tests, and the demo.
@@ -35,6 +50,7 @@ export class MemoryStore extends ResultStore {
   private readonly watchers = new Map<string, Set<() => void>>();
   private sweepCursor = this.rows.entries();
   private lastFence = 0n;
+  private readonly acts: AuditEntry[] = [];
 
   constructor(private readonly clock: Clock = systemClock) {
     super();
@@ -67,6 +83,7 @@ export class MemoryStore extends ResultStore {
       completedAt: null,
       expiresAt: null,
       steps: fresh ? undefined : row.steps,
+      reservedUntil: 0,
     });
     return { claimed: true, attempt, fence };
   }
@@ -109,7 +126,7 @@ export class MemoryStore extends ResultStore {
     const row = this.rows.get(id);
     if (row?.token !== token || row.state !== 'running') return false;
     if (orphanOnly && row.leaseUntil > this.clock.wall()) return false;
-    Object.assign(row, { state: 'uncertain', leaseUntil: 0 });
+    Object.assign(row, { state: 'uncertain', leaseUntil: 0, reservedUntil: 0 });
     this.wake(id);
     return true;
   }
@@ -125,6 +142,51 @@ export class MemoryStore extends ResultStore {
       else if (this.isExpired(value[1], now) && this.rows.delete(value[0])) removed++;
     }
     return removed;
+  }
+
+  async act(act: Act): Promise<ActAnswer> {
+    const { id, actId, response, retentionMs, by, reason } = act;
+    const now = this.clock.wall();
+    const row = this.rows.get(id);
+    const record = row && !this.isExpired(row, now) ? this.view(id, row, now) : null;
+    if (!row || !record || !isActable(record, act)) return { done: false, record };
+    const { scope, key, state, attempt } = row as Row & Pick<AuditEntry, 'state'>;
+    const kind = response ? 'answer' : 'free';
+    this.acts.push({ actId, id, scope, key, act: kind, by, reason, state, attempt, at: now });
+    if (this.acts.length > MOST_ACTS) this.acts.shift();
+    Object.assign(row, { leaseUntil: 0, expiresAt: now + retentionMs });
+    if (response) Object.assign(row, { state: 'completed', token: actId, response, completedAt: now });
+    else Object.assign(row, { state: 'running', token: null });
+    this.wake(id);
+    return { done: true };
+  }
+
+  async audit(id: string): Promise<AuditEntry[]> {
+    return this.acts.filter((entry) => entry.id === id);
+  }
+
+  async list({ state, olderThanMs = 0, scope, limit, cursor }: ListQuery): Promise<ListPage> {
+    const now = this.clock.wall();
+    const [lastAt, lastId] = cursor === undefined ? [-1, ''] : partsOf(cursor, ['number', 'string']);
+    const isAfter = ({ createdAt, id }: ListedRecord) =>
+      createdAt > lastAt || (createdAt === lastAt && id > lastId);
+    const found = [...this.rows]
+      .filter(([, row]) => !this.isExpired(row, now) && row.createdAt <= now - olderThanMs)
+      .map(([id, row]) => this.listed(id, row, now))
+      .filter((record) => (scope === undefined || record.scope === scope) && isAfter(record))
+      .filter((record) => (state === 'stuck' ? isStuck(record) : !state || record.state === state))
+      .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1));
+    const records = found.slice(0, limit);
+    const last = records.at(-1);
+    return { records, cursor: found.length > limit && last ? cursorOf(last.createdAt, last.id) : null };
+  }
+
+  async reserve(id: string, token: string, ms: number): Promise<boolean> {
+    const row = this.rows.get(id);
+    const now = this.clock.wall();
+    if (row?.token !== token || row.state !== 'uncertain' || row.reservedUntil > now) return false;
+    row.reservedUntil = now + ms;
+    return true;
   }
 
   override async watch(id: string, wake: () => void): Promise<() => void> {
@@ -172,8 +234,11 @@ export class MemoryStore extends ResultStore {
   }
 
   private view(id: string, row: Row, now: number): StoredRecord {
-    const { scope, key, fingerprint, state, attempt, token, response, createdAt, completedAt, expiresAt } =
-      row;
+    return { ...this.listed(id, row, now), response: row.response };
+  }
+
+  private listed(id: string, row: Row, now: number): ListedRecord {
+    const { scope, key, fingerprint, state, attempt, token, createdAt, completedAt, expiresAt } = row;
     const leaseRemainingMs = state === 'running' && token ? Math.max(0, row.leaseUntil - now) : 0;
     return {
       id,
@@ -184,12 +249,15 @@ export class MemoryStore extends ResultStore {
       attempt,
       token,
       leaseRemainingMs,
-      response,
       createdAt,
       completedAt,
       expiresAt,
     };
   }
+}
+
+function isStuck({ state, token, leaseRemainingMs }: ListedRecord): boolean {
+  return state === 'running' && token !== null && leaseRemainingMs === 0;
 }
 
 /** Results inside this process only. */

@@ -1,3 +1,4 @@
+import type { Act, ActAnswer, AuditEntry, ListPage, ListQuery } from './act.js';
 import type { StepStore } from './step-store.js';
 
 /**
@@ -81,6 +82,32 @@ export abstract class ResultStore {
    * @returns how many were removed. A store that expires rows by itself answers 0.
    */
   abstract sweep(limit: number): Promise<number>;
+
+  /**
+   * Does what an operator or a reconcile hook decided, and notes it in the audit, both or neither. Afterwards the
+   * former owner's token owns nothing.
+   *
+   * Done when the row is not completed, and: it is uncertain; or running, and its lease is over or `act.evenLive`
+   * is set; or free already, and `act.response` is given. With `act.uncertainToken` only while it is uncertain under
+   * that token.
+   */
+  abstract act(act: Act): Promise<ActAnswer>;
+
+  /** What was done to the record of `id`, the oldest first. */
+  abstract audit(id: string): Promise<AuditEntry[]>;
+
+  /**
+   * Rows that have not expired, page by page. A row that is there from the first page to the last and does not change
+   * its state is listed.
+   */
+  abstract list(query: ListQuery): Promise<ListPage>;
+
+  /**
+   * Reserves an uncertain row under `token` for who is to find out its outcome, for `ms` milliseconds.
+   *
+   * @returns false when it is reserved by somebody else, or is not uncertain under that token.
+   */
+  abstract reserve(id: string, token: string, ms: number): Promise<boolean>;
 
   /**
    * Calls `wake` when the row of `id` is completed or released, until the returned function is called.

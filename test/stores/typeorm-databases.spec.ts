@@ -105,6 +105,8 @@ describe('errors', () => {
       () => store.renew([{ id, token }], LONG),
       () => store.release(id, token, 'keep', LONG),
       () => store.markUncertain(id, token),
+      () => store.reserve(id, token, LONG),
+      () => store.list({ limit: 1 }),
       () => store.sweep(10),
     ]) {
       await expect(call()).rejects.toMatchObject({
@@ -334,6 +336,7 @@ describe('PostgreSQL', () => {
     await store.complete(id, 'other', RESPONSE, LONG);
     await store.release(id, 'other', 'keep', LONG);
     await store.markUncertain(id, 'other');
+    await store.reserve(id, 'other', LONG);
     pool.query = query;
     for (const [text, values] of sent) {
       const plan = JSON.stringify(await dataSource.query(`EXPLAIN ${text}`, values));

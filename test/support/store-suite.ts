@@ -6,6 +6,7 @@ import type {
   StoredRecord,
   StoredResponse,
 } from '../../lib/stores/result-store.js';
+import { newAct, operatorTests } from './operator-suite.js';
 
 export interface StoreUnderTest {
   readonly store: ResultStore;
@@ -644,6 +645,8 @@ export function describeStore(name: string, create: () => Promise<StoreUnderTest
       });
     });
 
+    describe('operators', () => operatorTests(() => ({ store, second })));
+
     it('find knows nothing of a key nobody has used', async () => {
       expect(await store.find(hash(randomUUID()))).toBeNull();
     });
@@ -663,6 +666,7 @@ export function describeStore(name: string, create: () => Promise<StoreUnderTest
         (request: ClaimRequest) => second.complete(request.id, request.token, RESPONSE, LONG),
         (request: ClaimRequest) => second.release(request.id, request.token, 'keep', LONG),
         (request: ClaimRequest) => second.release(request.id, request.token, 'forget', LONG),
+        async ({ id }: ClaimRequest) => (await second.act(newAct({ id, evenLive: true }))).done,
       ]) {
         const request = newRequest();
         await claimed(request);

@@ -2,6 +2,7 @@ import { KeySpace, wholeMs } from '../../redis/keys.js';
 import { checkRedisOptions, type RedisClient } from '../../redis/redis-client.js';
 import { connectionOf, type RedisConnection } from '../../redis/redis-connection.js';
 import { ASSERT_PRIMARY, NEXT_FENCE, Script, WAKE } from '../../redis/script.js';
+import type { Act, ActAnswer, AuditEntry, ListPage, ListQuery } from '../act.js';
 import {
   type ClaimAnswer,
   type ClaimRef,
@@ -11,7 +12,8 @@ import {
   type StoredResponse,
 } from '../result-store.js';
 import type { StepStore } from '../step-store.js';
-import { FIELDS, OWNS, READ } from './record.js';
+import { ANSWER_RECORD, bufferOf, OWNS, READ, recordOf } from './record.js';
+import { RedisOperator } from './redis-operator.js';
 import { RedisSteps } from './redis-steps.js';
 
 export interface RedisStoreOptions {
@@ -25,8 +27,6 @@ export interface RedisStoreOptions {
   /** What all keys begin with; without braces. Apps that share a server and no keys differ in it. @default 'idem:' */
   readonly keyPrefix?: string;
 }
-
-const ANSWER_RECORD = `return {0, left, unpack(row, 1, ${FIELDS})}`;
 
 /**
  * KEYS: record, last fence. ARGV: token, fingerprint, lease in ms, retention in ms, whether orphans may be
@@ -146,6 +146,7 @@ export class RedisStore extends ResultStore {
   override readonly steps: StepStore;
   private readonly connection: RedisConnection;
   private readonly keys: KeySpace;
+  private readonly operator: RedisOperator;
 
   /** @throws TypeError when an option is not what it should be. */
   constructor(options: RedisStoreOptions) {
@@ -154,6 +155,7 @@ export class RedisStore extends ResultStore {
     this.connection = connectionOf(options.client);
     this.keys = new KeySpace(options.keyPrefix);
     this.steps = new RedisSteps(this.connection, (id) => this.key(id));
+    this.operator = new RedisOperator(options.client, this.connection, this.keys);
   }
 
   claim(request: ClaimRequest): Promise<ClaimAnswer> {
@@ -202,6 +204,22 @@ export class RedisStore extends ResultStore {
     return 0;
   }
 
+  act(act: Act): Promise<ActAnswer> {
+    return this.operator.act(act);
+  }
+
+  audit(id: string): Promise<AuditEntry[]> {
+    return this.operator.audit(id);
+  }
+
+  list(query: ListQuery): Promise<ListPage> {
+    return this.operator.list(query);
+  }
+
+  reserve(id: string, token: string, ms: number): Promise<boolean> {
+    return this.operator.reserve(id, token, ms);
+  }
+
   override watch(id: string, wake: () => void): Promise<() => void> {
     return this.connection.watch(this.key(id), wake);
   }
@@ -209,45 +227,6 @@ export class RedisStore extends ResultStore {
   private key(id: string): string {
     return this.keys.key('record', id);
   }
-}
-
-/** Reads the answer of a script: 0, milliseconds left, the fields of the record. */
-function recordOf(id: string, [, left, ...fields]: unknown[]): StoredRecord {
-  const [state, attempt, token, , retentionMs, fingerprint, scope, key, createdAt, ...rest] = fields;
-  const [completedAt, expiresAt, status, headers, body] = rest;
-  const isCompleted = text(state) === 'completed';
-  const isUncertain = !isCompleted && Number(left) === -1;
-  const isOwned = !isCompleted && !isUncertain && token !== null;
-  return {
-    id,
-    scope: text(scope),
-    key: text(key),
-    fingerprint: text(fingerprint),
-    state: isCompleted ? 'completed' : isUncertain ? 'uncertain' : 'running',
-    attempt: Number(attempt),
-    token: token === null ? null : text(token),
-    leaseRemainingMs: isOwned ? Math.max(0, Number(left) - Number(retentionMs)) : 0,
-    response: isCompleted
-      ? { status: numberOrNull(status), headers: JSON.parse(text(headers)), body: body as Buffer | null }
-      : null,
-    createdAt: Number(createdAt),
-    completedAt: numberOrNull(completedAt),
-    expiresAt: numberOrNull(expiresAt),
-  };
-}
-
-function text(value: unknown): string {
-  return (value as Buffer).toString();
-}
-
-/** With `stringNumbers` ioredis gives integers as text. */
-function numberOrNull(value: unknown): number | null {
-  return value === null ? null : Number(value);
-}
-
-/** ioredis sends only a Buffer as bytes. */
-function bufferOf(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /**

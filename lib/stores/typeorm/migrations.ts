@@ -1,5 +1,6 @@
 import type { DataSource, MigrationInterface, QueryRunner } from 'typeorm';
 import { tablePath } from '../../sql/tables.js';
+import { AUDIT_TABLE, type IdempotencyAudit } from './audit.table.js';
 import { type IdempotencyLock, LOCK_TABLE } from './lock.table.js';
 import { type IdempotencyRecord, RECORD_TABLE } from './record.table.js';
 import { type IdempotencyStep, STEP_TABLE } from './step.table.js';
@@ -37,6 +38,12 @@ export class CreateIdempotencyStep1763770000002 extends CreateTable<IdempotencyS
   protected readonly table = STEP_TABLE;
 }
 
+/** Creates `idempotency_audit`. */
+export class CreateIdempotencyAudit1763770000003 extends CreateTable<IdempotencyAudit> {
+  readonly name = 'CreateIdempotencyAudit1763770000003';
+  protected readonly table = AUDIT_TABLE;
+}
+
 /**
  * For `migrations` of the DataSource, in any order with the application's own. One list for all databases:
  * a migration looks at the type of the DataSource it runs on.
@@ -45,6 +52,7 @@ export const idempotencyMigrations = [
   CreateIdempotencyRecord1763770000000,
   CreateIdempotencyLock1763770000001,
   CreateIdempotencyStep1763770000002,
+  CreateIdempotencyAudit1763770000003,
 ];
 
 /** TypeORM 0.3 called it `connection`. */

@@ -1,4 +1,5 @@
 import type { EntitySchema } from 'typeorm';
+import { AUDIT_TABLE } from './audit.table.js';
 import { LOCK_TABLE } from './lock.table.js';
 import { RECORD_TABLE } from './record.table.js';
 import { STEP_TABLE } from './step.table.js';
@@ -12,5 +13,10 @@ import { entityOf } from './table-definition.js';
  * @throws Error when the type is not supported.
  */
 export function idempotencyEntities(type: string): EntitySchema[] {
-  return [entityOf(RECORD_TABLE, type), entityOf(LOCK_TABLE, type), entityOf(STEP_TABLE, type)];
+  return [
+    entityOf(RECORD_TABLE, type),
+    entityOf(LOCK_TABLE, type),
+    entityOf(STEP_TABLE, type),
+    entityOf(AUDIT_TABLE, type),
+  ];
 }

@@ -12,11 +12,14 @@ import {
   type StoredRecord,
   type StoredResponse,
 } from '../result-store.js';
+import type { Act, ActAnswer, AuditEntry, ListedRecord, ListPage, ListQuery } from '../act.js';
 import type { StepStore } from '../step-store.js';
+import { AUDIT_TABLE } from './audit.table.js';
 import type { Dialect, Row } from './dialects/dialect.js';
 import { MysqlDialect } from './dialects/mysql.dialect.js';
 import { PostgresDialect } from './dialects/postgres.dialect.js';
 import { SqliteDialect } from './dialects/sqlite.dialect.js';
+import { type ListedRow, OperatorStatements } from './operator-statements.js';
 import { RECORD_TABLE } from './record.table.js';
 import { STEP_TABLE } from './step.table.js';
 import { TypeOrmSteps } from './typeorm-steps.js';
@@ -50,6 +53,7 @@ export class TypeOrmStore extends ResultStore {
   override readonly steps: StepStore = new TypeOrmSteps((operation, work) => this.#ask(operation, work));
   readonly #options: TypeOrmStoreOptions;
   #dialect: Dialect | undefined;
+  #operator: OperatorStatements | undefined;
 
   /** @throws Error when the type of the DataSource is not supported. */
   constructor(options: TypeOrmStoreOptions) {
@@ -104,6 +108,36 @@ export class TypeOrmStore extends ResultStore {
     return this.#ask('sweep', (dialect) => dialect.sweep(limit));
   }
 
+  act(act: Act): Promise<ActAnswer> {
+    return this.#ask('act', async (dialect) => {
+      if (await this.#operatorOn(dialect).act(act)) return { done: true };
+      const row = await dialect.find(act.id);
+      return { done: false, record: row && !isExpired(row) ? recordOf(row) : null };
+    });
+  }
+
+  audit(id: string): Promise<AuditEntry[]> {
+    return this.#ask('audit', (dialect) => this.#operatorOn(dialect).audit(id));
+  }
+
+  list(query: ListQuery): Promise<ListPage> {
+    return this.#ask('list', async (dialect) => {
+      const { rows, cursor } = await this.#operatorOn(dialect).list(query);
+      return { records: rows.map(listedOf), cursor };
+    });
+  }
+
+  reserve(id: string, token: string, ms: number): Promise<boolean> {
+    return this.#ask('reserve', (dialect) => this.#operatorOn(dialect).reserve(id, token, Math.ceil(ms)));
+  }
+
+  #operatorOn(dialect: Dialect): OperatorStatements {
+    return (this.#operator ??= new OperatorStatements(
+      dialect,
+      quotedTable(this.#options.dataSource, AUDIT_TABLE),
+    ));
+  }
+
   #ask<T>(operation: string, work: (dialect: Dialect) => Promise<T>): Promise<T> {
     const { dataSource } = this.#options;
     return ask(
@@ -143,15 +177,19 @@ function isTakeable(row: Row, { fingerprint, takeOrphan }: ClaimRequest): boolea
   return row.token === null || (takeOrphan && leaseRemainingMs(row) === 0);
 }
 
-function isExpired({ expires_at, now }: Row): boolean {
+function isExpired({ expires_at, now }: Pick<Row, 'expires_at' | 'now'>): boolean {
   return expires_at !== null && Number(expires_at) <= Number(now);
 }
 
-function leaseRemainingMs({ lease_until, now }: Row): number {
-  return Math.max(0, Number(lease_until) - Number(now));
+function leaseRemainingMs({ state, lease_until, now }: ListedRow): number {
+  return state === 'running' ? Math.max(0, Number(lease_until) - Number(now)) : 0;
 }
 
 function recordOf(row: Row): StoredRecord {
+  return { ...listedOf(row), response: row.state === 'completed' ? responseOf(row) : null };
+}
+
+function listedOf(row: ListedRow): ListedRecord {
   return {
     id: row.id,
     scope: row.scope,
@@ -162,7 +200,6 @@ function recordOf(row: Row): StoredRecord {
     attempt: Number(row.attempt),
     token: row.token,
     leaseRemainingMs: leaseRemainingMs(row),
-    response: row.state === 'completed' ? responseOf(row) : null,
     createdAt: Number(row.created_at),
     completedAt: numberOrNull(row.completed_at),
     expiresAt: numberOrNull(row.expires_at),

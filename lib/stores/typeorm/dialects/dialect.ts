@@ -54,7 +54,8 @@ export const IS_RUNNING = `CASE WHEN state = 'running' THEN 1 ELSE 0 END = 1`;
  *   true only for a completed or released row whose time is over.
  * - A released row is `running` without a token. A forgotten one is released and expired at once: it
  *   stays for the sweep, so that the next fence is greater even if it is claimed within the same tick of the clock.
- * - Only a running row can have a lease; `lease_until` is 0 otherwise.
+ * - Only a running row can have a lease. In an uncertain one `lease_until` tells how long it is reserved for who is to
+ *   find out its outcome. It is 0 otherwise.
  */
 export abstract class Dialect {
   /** The database it speaks to. */
@@ -64,9 +65,9 @@ export abstract class Dialect {
 
   /** @param table where the table of records is, quoted; `stepTable` that of their steps. */
   constructor(
-    protected readonly table: string,
+    readonly table: string,
     protected readonly stepTable: string,
-    protected readonly quotedKey = '"key"',
+    readonly quotedKey = '"key"',
   ) {}
 
   /** The row as it is after an attempt to claim it. The caller owns it if it is running under his token. */
@@ -188,7 +189,7 @@ export abstract class Dialect {
   }
 
   /** How text of people's making travels as a parameter. No database but MySQL stores a NUL in text. */
-  protected text(value: string): string | Uint8Array {
+  text(value: string): string | Uint8Array {
     return value.replaceAll('\0', '\uFFFD');
   }
 
@@ -275,7 +276,7 @@ export abstract class Dialect {
   }
 
   /** SQL of the database's clock: milliseconds since 1970 as an integer. */
-  protected get now(): string {
+  get now(): string {
     return this.database.now;
   }
 
@@ -294,6 +295,6 @@ export abstract class Dialect {
 }
 
 /** A view as Buffer, which every client library takes. */
-function bytes(view: Uint8Array): Buffer {
+export function bytes(view: Uint8Array): Buffer {
   return Buffer.from(view.buffer, view.byteOffset, view.byteLength);
 }

@@ -120,7 +120,7 @@ export class MysqlDialect extends Dialect {
   }
 
   /** As bytes it is sent in hexadecimal: no character set of the connection loses any, and no SQL mode unquotes it. */
-  protected override text(value: string): Uint8Array {
+  override text(value: string): Uint8Array {
     return Buffer.from(super.text(value));
   }
 }
