@@ -5,6 +5,8 @@
 export interface RedisClient {
   readonly status: string;
   readonly isCluster: boolean;
+  /** The connection; a Cluster has several and none here. */
+  readonly stream?: { cork(): void; uncork(): void };
   readonly options: {
     readonly keyPrefix?: string | undefined;
     readonly host?: string;

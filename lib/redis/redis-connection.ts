@@ -44,6 +44,7 @@ export function connectionOf(client: RedisClient): RedisConnection {
 export class RedisConnection {
   readonly wakeUps: WakeUps;
   private hasFailed = false;
+  private isBunching = false;
   private starting: Promise<void> | undefined;
   private settleStart: (() => void) | undefined;
   /** Takes that have not been answered. */
@@ -186,9 +187,22 @@ export class RedisConnection {
     keys: readonly string[],
     args: readonly ScriptArgument[],
   ): Promise<unknown> {
+    this.bunch();
     // In every version, but in the types of none.
     const client = this.client as unknown as Record<'evalshaBuffer' | 'evalBuffer', RedisClient['eval']>;
     return client[`${command}Buffer`](script, keys.length, ...keys, ...args);
+  }
+
+  /** What is sent in one turn of the event loop leaves in one write: most of what a command costs is the write. */
+  private bunch(): void {
+    const { stream } = this.client;
+    if (this.isBunching || !stream) return;
+    this.isBunching = true;
+    stream.cork();
+    setImmediate(() => {
+      this.isBunching = false;
+      stream.uncork();
+    });
   }
 
   private ready(): Promise<void> | undefined {
