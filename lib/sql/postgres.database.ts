@@ -76,6 +76,11 @@ export class PostgresDatabase extends SqlDatabase {
     );
   }
 
+  /** Whether the server answered with an error: nothing of the statement was executed. */
+  isRefusal(error: unknown): boolean {
+    return /^[0-9A-Z]{5}$/.test(String(property(error, 'code'))) && !this.isDisconnect(error);
+  }
+
   protected isTransient(error: unknown): boolean {
     return TRANSIENT.includes(String(property(error, 'code')));
   }
@@ -129,8 +134,7 @@ export class PostgresDatabase extends SqlDatabase {
       return reply;
     } catch (error) {
       // After words of the server the connection is good, except for its last ones.
-      if (/^[0-9A-Z]{5}$/.test(String(property(error, 'code'))) && !this.isDisconnect(error))
-        isBroken = false;
+      if (this.isRefusal(error)) isBroken = false;
       throw error;
     } finally {
       client.release(isBroken);

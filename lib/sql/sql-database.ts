@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** Client libraries give a bigint column as a string, unless they are told otherwise. */
 export type Integer = number | string | bigint;
 
-export type Parameter = string | number | Uint8Array | readonly string[] | null;
+export type Parameter = string | number | Uint8Array | readonly (string | Uint8Array | null)[] | null;
 
 export interface Result<R> {
   readonly rows: R[];
