@@ -121,8 +121,8 @@ describe('a Redis of its own', () => {
     const { store } = storeBy();
     const first = request();
     const about = (ms: number) => ({ from: ms - 5_000, to: ms });
-    const expectLeft = async ({ from, to }: { from: number; to: number }) => {
-      const left = await leftOf(first.id);
+    const expectLeft = async ({ from, to }: { from: number; to: number }, { id } = first) => {
+      const left = await leftOf(id);
       expect(left).toBeGreaterThan(from);
       expect(left).toBeLessThanOrEqual(to);
     };
