@@ -72,23 +72,17 @@ export class IdempotencyEngine {
   private readonly clock: Clock;
   private readonly support: OwnershipSupport;
   private readonly claims: LeaseSource;
+  /** By place, for stores of several. */
+  private readonly sources = new Map<string, LeaseSource>();
   private readonly claimer: Claimer;
 
   constructor(private readonly options: EngineOptions) {
-    const { store, log, backendTimeoutMs } = options;
+    const { store, log } = options;
     this.clock = options.clock ?? systemClock;
     const keeper = options.keeper ?? new LeaseKeeper(this.clock);
     this.support = { store, log, keeper, counters: this.counters };
     this.claimer = new Claimer(store, options.locks, this.counters, this.clock);
-    this.claims = {
-      renew: (leases, leaseMs) =>
-        within(backendTimeoutMs, `Store ${store.name}`, () =>
-          store.renew(
-            leases.map(({ name, token }) => ({ id: name, token })),
-            leaseMs,
-          ),
-        ),
-    };
+    this.claims = this.newSource();
   }
 
   /** Calls of this process that own their key at the moment. */
@@ -191,6 +185,7 @@ export class IdempotencyEngine {
   }
 
   private own(identity: CallIdentity, policy: CallPolicy, grant: Grant): Ownership {
+    const { store } = this.options;
     this.counters.claims++;
     const lease = new Lease(
       {
@@ -199,7 +194,7 @@ export class IdempotencyEngine {
         fence: grant.fence,
         ttlMs: policy.leaseMs,
         maxHoldMs: policy.maxHoldMs,
-        source: this.claims,
+        source: store.placeOf ? this.sourceOf(store.placeOf(identity.id)) : this.claims,
         lostError: leaseLost,
       },
       this.clock,
@@ -221,6 +216,26 @@ export class IdempotencyEngine {
     this.owned.add(ownership);
     this.support.keeper.keep(lease);
     return ownership;
+  }
+
+  /** Leases of one source are renewed together. */
+  private newSource(): LeaseSource {
+    const { store, backendTimeoutMs } = this.options;
+    return {
+      renew: (leases, leaseMs) =>
+        within(backendTimeoutMs, `Store ${store.name}`, () =>
+          store.renew(
+            leases.map(({ name, token }) => ({ id: name, token })),
+            leaseMs,
+          ),
+        ),
+    };
+  }
+
+  private sourceOf(place: string): LeaseSource {
+    let source = this.sources.get(place);
+    if (!source) this.sources.set(place, (source = this.newSource()));
+    return source;
   }
 
   /** The answer table for duplicates. Another payload is refused whatever the state. */

@@ -116,6 +116,12 @@ export abstract class ResultStore {
    */
   watch?(id: string, wake: () => void): Promise<() => void>;
 
+  /**
+   * Where the record of `id` is, for stores of several places: claims of one place are renewed together, so that one that
+   * is down or hangs costs no other its leases. Without it all claims are renewed together.
+   */
+  placeOf?(id: string): string;
+
   /** Recovery points. Handlers on stores without it cannot have steps. */
   readonly steps?: StepStore;
 }

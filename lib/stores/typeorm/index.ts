@@ -12,3 +12,4 @@ export type { IdempotencyRecord } from './record.table.js';
 export type { IdempotencyStep } from './step.table.js';
 export { idempotencyEntities } from './schema.js';
 export * from '../../state-machine/index.js';
+export * from '../sharded/index.js';
