@@ -4,6 +4,7 @@ import { IdempotencyModule } from 'nestjs-idempotent';
 import { BackendsModule } from './backends/backends.module.js';
 import { idempotencyOptions } from './backends/idempotency.setup.js';
 import { RedisConnection } from './backends/redis.connection.js';
+import { ShardConnections } from './backends/shard.connections.js';
 import { BankModule } from './bank/bank.module.js';
 import { Environment } from './config/environment.js';
 import { EnvironmentModule } from './config/environment.module.js';
@@ -18,7 +19,7 @@ import { RefundsModule } from './refunds/refunds.module.js';
     DatabaseModule,
     IdempotencyModule.forRootAsync({
       imports: [BackendsModule],
-      inject: [Environment, getDataSourceToken(), RedisConnection],
+      inject: [Environment, getDataSourceToken(), RedisConnection, ShardConnections],
       useFactory: idempotencyOptions,
     }),
     OrdersModule,

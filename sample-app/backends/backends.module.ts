@@ -1,5 +1,9 @@
 import { Module } from '@nestjs/common';
 import { RedisConnection } from './redis.connection.js';
+import { ShardConnections } from './shard.connections.js';
 
-@Module({ providers: [RedisConnection], exports: [RedisConnection] })
+@Module({
+  providers: [RedisConnection, ShardConnections],
+  exports: [RedisConnection, ShardConnections],
+})
 export class BackendsModule {}

@@ -7,22 +7,24 @@ import {
 } from 'nestjs-idempotent';
 import { redisLock } from 'nestjs-idempotent/locks/redis';
 import { redisStore } from 'nestjs-idempotent/stores/redis';
-import { typeOrmStore } from 'nestjs-idempotent/stores/typeorm';
+import { shardedStore, typeOrmStore } from 'nestjs-idempotent/stores/typeorm';
 import type { DataSource } from 'typeorm';
 import type { Environment } from '../config/environment.js';
 import type { RedisConnection } from './redis.connection.js';
+import type { ShardConnections } from './shard.connections.js';
 
 /** The options of the module, as the environment wants them. */
-export function idempotencyOptions(
+export async function idempotencyOptions(
   environment: Environment,
   dataSource: DataSource,
   redis: RedisConnection,
-): IdempotencyModuleOptions {
+  shards: ShardConnections,
+): Promise<IdempotencyModuleOptions> {
   return {
     // In a real app: who is signed in, for example ({ user }) => user?.id
     principal: ({ headers }) => headers?.['x-customer'] || 'public',
     lock: lockOf(environment, redis),
-    store: storeOf(environment, dataSource, redis),
+    store: await storeOf(environment, dataSource, redis, shards),
     leaseMs: environment.LEASE_MS,
     retentionMs: environment.RETENTION_MS,
     onConflict: environment.ON_CONFLICT,
@@ -40,7 +42,12 @@ function lockOf({ LOCK }: Environment, redis: RedisConnection): LockDriver | und
   }
 }
 
-function storeOf({ STORE }: Environment, dataSource: DataSource, redis: RedisConnection): ResultStore {
+async function storeOf(
+  { STORE }: Environment,
+  dataSource: DataSource,
+  redis: RedisConnection,
+  shards: ShardConnections,
+): Promise<ResultStore> {
   switch (STORE) {
     case 'sql':
       return typeOrmStore({ dataSource });
@@ -48,5 +55,9 @@ function storeOf({ STORE }: Environment, dataSource: DataSource, redis: RedisCon
       return redisStore({ client: redis.client });
     case 'memory':
       return memoryStore();
+    case 'sharded': {
+      const dataSources = await shards.open();
+      return shardedStore({ shards: dataSources.map((shard) => typeOrmStore({ dataSource: shard })) });
+    }
   }
 }

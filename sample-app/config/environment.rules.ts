@@ -13,12 +13,14 @@ interface Address {
   readonly form: string;
   /** What a comma-separated list is for, in a later version. */
   readonly several: string;
+  /** Why it must be a list of at least two; false when it must be one. */
+  readonly list?: (environment: Environment) => string | false;
   /** Why it cannot be left out; false when it can. */
   readonly needed?: (environment: Environment) => string | false;
 }
 
 interface Rule {
-  readonly passes: (value: unknown) => boolean;
+  readonly passes: (value: unknown, environment: Environment) => boolean;
   /** The second half of the message: what is wrong, and what it must be. */
   readonly fix: (value: unknown, environment: Environment) => string;
   readonly isNeeded?: (environment: Environment) => boolean;
@@ -42,17 +44,30 @@ export function Whole(least: number, most: number, unit?: string): PropertyDecor
   });
 }
 
-/** Where one backend is. */
-export function AddressLike(pattern: RegExp, { form, several, needed }: Address): PropertyDecorator {
+/** Where a backend is, or where several are: with commas between. */
+export function AddressLike(pattern: RegExp, address: Address): PropertyDecorator {
+  const { form, several, list, needed } = address;
   return rule({
-    passes: (value) => pattern.test(String(value)),
+    passes: (value, environment) => {
+      const addresses = addressesOf(String(value));
+      const isCount = list?.(environment) ? addresses.length > 1 : addresses.length === 1;
+      return (
+        isCount && addresses.every((one) => pattern.test(one)) && new Set(addresses).size === addresses.length
+      );
+    },
     fix: (value, environment) => {
-      const why = value === undefined && needed?.(environment);
-      const notYet = String(value).includes(',') ? `${several} are not available in this version; ` : '';
-      return `${notYet}it must be ${form}${why ? `, because ${why}` : ''}`;
+      const why = (value === undefined && needed?.(environment)) || list?.(environment);
+      const isLater = String(value).includes(',') && !list?.(environment);
+      const notYet = isLater ? `${several} are not available in this version; ` : '';
+      const count = list?.(environment) ? 'at least two different ones, with commas between, each ' : '';
+      return `${notYet}it must be ${count}${form}${why ? `, because ${why}` : ''}`;
     },
     isNeeded: (environment) => Boolean(needed?.(environment)),
   });
+}
+
+export function addressesOf(value: string): string[] {
+  return value.split(',').map((address) => address.trim());
 }
 
 /** Belongs to a later version: it would have no effect, so it is refused. */
@@ -68,7 +83,15 @@ function rule({ passes, fix, isNeeded = () => false }: Rule): PropertyDecorator 
     `${property} is ${shown(value)}; ${fix(value, object as Environment)}`;
   const decorators = [
     ValidateIf((environment: Environment, value) => value !== undefined || isNeeded(environment)),
-    ValidateBy({ name: 'rule', validator: { validate: passes } }, { message }),
+    ValidateBy(
+      {
+        name: 'rule',
+        validator: {
+          validate: (value, about) => passes(value, about!.object as Environment),
+        },
+      },
+      { message },
+    ),
   ];
   return (target, property) => decorators.forEach((decorate) => decorate(target, property));
 }

@@ -16,13 +16,17 @@ export class Environment {
   LOCK: 'none' | 'memory' | 'redis' = 'memory';
 
   /** Where results are kept. Memory serves one process and ends with it. */
-  @OneOf(['sql', 'redis', 'memory'], { later: ['sharded'] })
-  STORE: 'sql' | 'redis' | 'memory' = 'sql';
+  @OneOf(['sql', 'redis', 'memory', 'sharded'])
+  STORE: 'sql' | 'redis' | 'memory' | 'sharded' = 'sql';
 
-  /** Has orders, refunds, the ledger and, with `STORE=sql`, the results. */
+  /**
+   * Has orders, refunds, the ledger and, with `STORE=sql`, the results. With `STORE=sharded` results are spread over
+   * several databases, of which the first has the rest. Another one is added at the end, see docs/sharding.md.
+   */
   @AddressLike(/^(postgres(ql)?|mysql):\/\/[^\s,/]+\/[^\s,]+$|^sqlite:[^,]+$/, {
     form: 'postgres://USER:PASSWORD@HOST:PORT/DATABASE, mysql://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:FILE',
-    several: 'shards and quorums of several databases',
+    several: 'quorums of several databases',
+    list: ({ STORE }) => STORE === 'sharded' && 'STORE is sharded',
   })
   DATABASE_URL = `sqlite:${join(tmpdir(), 'nestjs-idempotent-sample.sqlite')}`;
 

@@ -2,6 +2,7 @@ import { Global, Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSourceOptions } from 'typeorm';
 import { Environment } from '../config/environment.js';
+import { addressesOf } from '../config/environment.rules.js';
 import { dataSourceOptions, openDatabase } from './data-source.js';
 import { Database } from './database.js';
 
@@ -11,7 +12,7 @@ import { Database } from './database.js';
     TypeOrmModule.forRootAsync({
       inject: [Environment],
       useFactory: ({ DATABASE_URL }: Environment) => ({
-        ...dataSourceOptions(DATABASE_URL),
+        ...dataSourceOptions(addressesOf(DATABASE_URL)[0]!),
         // A wrong address is told at once. Waiting for servers is the business of whatever starts them all.
         toRetry: () => false,
       }),

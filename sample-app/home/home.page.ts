@@ -1,4 +1,5 @@
 import type { Environment } from '../config/environment.js';
+import { addressesOf } from '../config/environment.rules.js';
 
 interface HomePage {
   readonly url: string;
@@ -9,7 +10,9 @@ interface HomePage {
 /** The first page. Values put in hold no character that means anything to HTML or to a shell. */
 export function homePage({ url, orderId, environment }: HomePage): string {
   const { HTTP, LOCK, STORE, DATABASE_URL, BANK_LATENCY_MS } = environment;
-  const database = DATABASE_URL.slice(0, DATABASE_URL.indexOf(':'));
+  const database = addressesOf(DATABASE_URL)
+    .map((url) => url.slice(0, url.indexOf(':')))
+    .join(', ');
   const body = `'{"orderId":"${orderId}","amount":1999}'`;
   const json = `-H 'Content-Type: application/json'`;
   return `<!doctype html>

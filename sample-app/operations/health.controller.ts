@@ -6,6 +6,7 @@ import {
   HealthCheckService,
   TypeOrmHealthIndicator,
 } from '@nestjs/terminus';
+import { ShardConnections } from '../backends/shard.connections.js';
 import { RedisHealthIndicator } from './redis.health.js';
 
 @ApiTags('operations')
@@ -15,6 +16,7 @@ export class HealthController {
     private readonly health: HealthCheckService,
     private readonly database: TypeOrmHealthIndicator,
     private readonly redis: RedisHealthIndicator,
+    private readonly shards: ShardConnections,
   ) {}
 
   @Get()
@@ -22,6 +24,10 @@ export class HealthController {
   @HealthCheck()
   check(): Promise<HealthCheckResult> {
     const database = () => this.database.pingCheck('database', { timeout: 1_000 });
-    return this.health.check([database, ...(this.redis.isUsed ? [() => this.redis.check('redis')] : [])]);
+    const shards = this.shards.others.map(
+      (connection, i) => () => this.database.pingCheck(`shard ${i + 1}`, { connection, timeout: 1_000 }),
+    );
+    const redis = this.redis.isUsed ? [() => this.redis.check('redis')] : [];
+    return this.health.check([database, ...shards, ...redis]);
   }
 }

@@ -15,6 +15,14 @@ export const BACKENDS: [name: string, variables: () => Promise<Variables>][] = [
     async () => ({ DATABASE_URL: await sharedMariaDb().createDatabase(), LOCK: 'redis', ...REDIS() }),
   ],
   [
+    'results in PostgreSQL and MariaDB, no lock',
+    async () => ({
+      DATABASE_URL: `${await sharedPostgres().createDatabase()},${await sharedMariaDb().createDatabase()}`,
+      LOCK: 'none',
+      STORE: 'sharded',
+    }),
+  ],
+  [
     'results in Redis, no lock',
     async () => ({
       DATABASE_URL: await sharedPostgres().createDatabase(),

@@ -18,15 +18,12 @@ const REFUSED: Record<string, [value: string, message: string][]> = {
       `LOCK is "${lock}"; that is not available in this version; it must be none, memory or redis`,
     ]),
   ],
-  STORE: [
-    ['SQL', 'STORE is "SQL"; it must be sql, redis or memory'],
-    ['sharded', 'STORE is "sharded"; that is not available in this version; it must be sql, redis or memory'],
-  ],
+  STORE: [['SQL', 'STORE is "SQL"; it must be sql, redis, memory or sharded']],
   DATABASE_URL: [
     ['oracle://db/shop', 'DATABASE_URL is "oracle://db/shop"; it must be postgres://'],
     ['postgres://db', 'DATABASE_URL is "postgres://db"; it must be postgres://'],
     ['sqlite:', 'DATABASE_URL is "sqlite:"; it must be'],
-    ['mysql://a/x,mysql://b/x', 'shards and quorums of several databases are not available in this version'],
+    ['mysql://a/x,mysql://b/x', 'quorums of several databases are not available in this version'],
   ],
   REDIS_URL: [
     ['localhost:6379', 'REDIS_URL is "localhost:6379"; it must be redis://HOST:PORT'],
@@ -84,6 +81,15 @@ it.each(['LOCK', 'STORE'])('%s=redis needs REDIS_URL', (name) => {
     `REDIS_URL is missing; it must be redis://HOST:PORT, because ${name} is redis`,
   );
 });
+
+it.each(['', 'mysql://a/x', 'mysql://a/x,mysql://a/x', 'mysql://a/x,b', 'mysql://a/x,'])(
+  'STORE=sharded needs several databases, not "%s"',
+  (DATABASE_URL) => {
+    expect(() => readEnvironment({ STORE: 'sharded', DATABASE_URL })).toThrow(
+      /DATABASE_URL is .*; it must be at least two different ones, with commas between, each postgres:.*, because STORE is sharded/,
+    );
+  },
+);
 
 it('names everything that is wrong, each in a line, and no password', () => {
   const read = () => readEnvironment({ PORT: 'x', LOCK: 'y', DATABASE_URL: 'pg://me:secret@db/shop' });

@@ -1,4 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { DataSource } from 'typeorm';
+import { dataSourceOptions } from '../../sample-app/database/data-source.js';
 import { SampleInside, sqliteUrl } from './sample-app.js';
 
 const isReplay = ({ headers }: { headers: Headers }) => headers.get('idempotent-replayed') === 'true';
@@ -41,3 +43,27 @@ it('LOCK=none STORE=memory: protects one process, and forgets at its end', async
   expect([late.status, isReplay(late)]).toEqual([201, false]);
   expect(await app.ledger('order')).toHaveLength(1);
 });
+
+it('STORE=sharded: results are spread over the databases, the shop is in the first', async () => {
+  const urls = [sqliteUrl(), sqliteUrl()];
+  const variables = { DATABASE_URL: urls.join(','), STORE: 'sharded', LOCK: 'none', BANK_LATENCY_MS: '0' };
+  const orderIds = Array.from({ length: 20 }, (_, i) => `order-${i}`);
+  for (const isAgain of [false, true]) {
+    await using app = await SampleInside.start(variables);
+    if (!isAgain) await app.pay(...orderIds);
+    for (const orderId of orderIds) expect(isReplay(await app.refund(orderId, orderId))).toBe(isAgain);
+    expect(await app.ledger()).toHaveLength(20);
+    const health = (await app.get('/health')).json;
+    expect(Object.keys(health.details)).toEqual(['database', 'shard 1']);
+  }
+  const counts = await Promise.all(urls.map(countRecords));
+  expect(counts[0]! + counts[1]!).toBe(20);
+  expect(Math.min(...counts)).toBeGreaterThan(0);
+});
+
+async function countRecords(url: string): Promise<number> {
+  const dataSource = await new DataSource(dataSourceOptions(url)).initialize();
+  const [row] = await dataSource.query('SELECT count(*) AS n FROM idempotency_record');
+  await dataSource.destroy();
+  return Number(row.n);
+}
