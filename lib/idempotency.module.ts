@@ -54,15 +54,18 @@ import { HttpFace } from './transports/http-face.js';
     },
     {
       provide: IdempotencyEngine,
-      inject: [IDEMPOTENCY_OPTIONS, LeaseKeeper, LockService],
-      useFactory: (options: IdempotencyModuleOptions, keeper: LeaseKeeper, locks: LockService) =>
-        new IdempotencyEngine({
+      inject: [IDEMPOTENCY_OPTIONS, LeaseKeeper],
+      useFactory: (options: IdempotencyModuleOptions, keeper: LeaseKeeper) => {
+        const { backendTimeoutMs } = resolveOptions(options, {}, 'IdempotencyModule');
+        return new IdempotencyEngine({
           store: options.store,
-          locks: options.lock && locks,
-          backendTimeoutMs: resolveOptions(options, {}, 'IdempotencyModule').backendTimeoutMs,
+          // Its own: these locks end with their calls, and are not the application's to release.
+          locks: options.lock && new LockService(options.lock, { backendTimeoutMs, keeper }),
+          backendTimeoutMs,
           log: new Logger('Idempotency'),
           keeper,
-        }),
+        });
+      },
     },
     {
       provide: ValueRunner,

@@ -27,7 +27,7 @@ export {
   type LockServiceOptions,
 } from './locks/lock.service.js';
 export { LockLease, type ReleaseOutcome } from './locks/lock-lease.js';
-export { type AcquireAnswer, LockDriver, type LockRef } from './locks/lock-driver.js';
+export { type AcquireAnswer, type ExtendAnswer, LockDriver, type LockRef } from './locks/lock-driver.js';
 export { memoryLock } from './locks/memory.lock.js';
 export { quorumLock, type QuorumOptions } from './locks/quorum/quorum.lock.js';
 export type { Act, ActAnswer, AuditEntry, ListedRecord, ListPage, ListQuery } from './stores/act.js';

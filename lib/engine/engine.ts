@@ -125,6 +125,7 @@ export class IdempotencyEngine {
   async drain(ms: number): Promise<boolean> {
     const until = this.clock.mono() + ms;
     for (const ownership of this.owned) await ownership.settledWithin(until - this.clock.mono());
+    await this.options.locks?.released();
     return this.owned.size === 0;
   }
 
@@ -196,6 +197,7 @@ export class IdempotencyEngine {
         maxHoldMs: policy.maxHoldMs,
         source: store.placeOf ? this.sourceOf(store.placeOf(identity.id)) : this.claims,
         lostError: leaseLost,
+        companion: grant.lock,
       },
       this.clock,
       grant.sentAt,

@@ -67,9 +67,9 @@ export class LeaseKeeper {
     const extended = extend();
     const renewal = extended.then(
       (mine) => this.renewed(lease, mine, sentAt, ttlMs),
-      () => {
+      (error: unknown) => {
         lease.shorten(sentAt, ttlMs);
-        this.notRenewed(lease);
+        this.notRenewed(lease, error);
       },
     );
     this.watch(lease, renewal);
@@ -152,8 +152,12 @@ export class LeaseKeeper {
   private renew(source: LeaseSource, leases: Lease[], ttlMs: number): void {
     const sentAt = instant(this.clock);
     const renewal = source.renew(leases, ttlMs).then(
-      (answers) => leases.forEach((lease, i) => this.renewed(lease, answers[i] === true, sentAt, ttlMs)),
-      () => leases.forEach((lease) => this.notRenewed(lease)),
+      (answers) =>
+        leases.forEach((lease, i) => {
+          if (answers[i] === null) this.notRenewed(lease, new Error(`Nobody can tell of "${lease.name}"`));
+          else this.renewed(lease, answers[i] === true, sentAt, ttlMs);
+        }),
+      (error: unknown) => leases.forEach((lease) => this.notRenewed(lease, error)),
     );
     for (const lease of leases) this.watch(lease, renewal);
   }
@@ -173,9 +177,10 @@ export class LeaseKeeper {
   }
 
   /** No answer is not a loss: tried again, ever so often, until the deadline. */
-  private notRenewed(lease: Lease): void {
+  private notRenewed(lease: Lease, error: unknown): void {
     lease.renewal = undefined;
     if (!this.watched.has(lease)) return;
+    lease.suspect(error);
     const backOff = Math.min(lease.ttlMs / 10, 1_000) * (0.5 + 0.5 * this.random());
     lease.dueAt = this.clock.mono() + backOff;
     this.wakeAt(Math.min(lease.dueAt, this.clock.mono() + lease.remainingMs()));

@@ -2,8 +2,11 @@ import type { Clock } from './clock.js';
 
 /** What can prolong leases in batches: a lock driver or a result store. */
 export interface LeaseSource {
-  /** @returns one boolean a lease: false says definitely "not yours any more". Rejects when it cannot tell. */
-  renew(leases: readonly Lease[], ttlMs: number): Promise<boolean[]>;
+  /**
+   * @returns one answer a lease: false says definitely "not yours any more", null that nobody can tell of this
+   * one. Rejects when nobody can tell of any.
+   */
+  renew(leases: readonly Lease[], ttlMs: number): Promise<(boolean | null)[]>;
 }
 
 export interface LeaseTerms {
@@ -20,6 +23,8 @@ export interface LeaseTerms {
   readonly lostError: (name: string) => Error;
   /** Called once when the lease is lost. */
   readonly onLost?: () => void;
+  /** Of no use without this one, and released when it is lost. Never rejects. */
+  readonly companion?: { release(): Promise<unknown> } | undefined;
 }
 
 /**
@@ -49,7 +54,10 @@ export class Lease {
   private readonly lostError: (name: string) => Error;
   private readonly onLost: (() => void) | undefined;
   private readonly beliefMs: (() => number) | undefined;
+  private readonly companion: LeaseTerms['companion'];
   private controller: AbortController | undefined;
+  private suspicion: { readonly cause: unknown } | undefined;
+  private suspectController: AbortController | undefined;
 
   constructor(
     terms: LeaseTerms,
@@ -64,6 +72,7 @@ export class Lease {
     this.lostError = terms.lostError;
     this.onLost = terms.onLost;
     this.beliefMs = terms.beliefMs;
+    this.companion = terms.companion;
     this.isRenewable = terms.maxHoldMs > 0;
     this.holdUntil = sentAt.mono + terms.maxHoldMs;
     this.prolong(sentAt);
@@ -76,6 +85,16 @@ export class Lease {
       if (this.state === 'lost') this.controller.abort(this.lostError(this.name));
     }
     return this.controller.signal;
+  }
+
+  /** Aborts when a renewal has failed. After one has succeeded again there is another signal. */
+  get suspectSignal(): AbortSignal {
+    if (!this.suspectController) {
+      this.suspectController = new AbortController();
+      if (this.state === 'lost') this.suspectController.abort(this.lostError(this.name));
+      else if (this.suspicion) this.suspectController.abort(this.suspicion.cause);
+    }
+    return this.suspectController.signal;
   }
 
   /** Milliseconds of belief left, by whichever clock is further on. Negative once past. */
@@ -106,6 +125,7 @@ export class Lease {
   /** The server confirmed the lease by an answer to a request sent at `sentAt`. */
   prolong(sentAt: Instant, ttlMs = this.ttlMs): void {
     this.ttlMs = ttlMs;
+    if (this.suspicion) this.suspicion = this.suspectController = undefined;
     const life = lifeOf(ttlMs);
     this.deadlineMono = sentAt.mono + life;
     this.deadlineWall = sentAt.wall + life;
@@ -118,11 +138,21 @@ export class Lease {
     this.deadlineWall = Math.min(this.deadlineWall, sentAt.wall + life);
   }
 
+  /** A renewal failed: it is still held, but nobody can tell for how much longer. */
+  suspect(cause: unknown): void {
+    if (this.state !== 'held' || this.suspicion) return;
+    this.suspicion = { cause };
+    this.suspectController?.abort(cause);
+  }
+
   lose(): void {
     if (this.state !== 'held') return;
     this.state = 'lost';
-    this.controller?.abort(this.lostError(this.name));
+    const error = this.controller || this.suspectController ? this.lostError(this.name) : undefined;
+    this.suspectController?.abort(error);
+    this.controller?.abort(error);
     this.onLost?.();
+    void this.companion?.release();
   }
 
   /** Settled by its owner: nothing is renewed or lost any more. */

@@ -40,9 +40,10 @@ export abstract class LockDriver {
   /**
    * Prolongs several locks in one round trip, each to `ttlMs` from now.
    *
-   * @returns one boolean a lock, in order: false says definitely that it is not the caller's any more.
+   * @returns one answer a lock, in order. false says definitely that it is not the caller's any more; null, that
+   * nobody can tell of this one although others of the batch were answered.
    */
-  abstract extend(locks: readonly LockRef[], ttlMs: number): Promise<boolean[]>;
+  abstract extend(locks: readonly LockRef[], ttlMs: number): Promise<ExtendAnswer[]>;
 
   /** @returns false when the token does not hold the lock (any more). */
   abstract release(name: string, token: string): Promise<boolean>;
@@ -74,6 +75,9 @@ export abstract class LockDriver {
    */
   close?(): Promise<void>;
 }
+
+/** null: nobody can tell. */
+export type ExtendAnswer = boolean | null;
 
 export interface LockRef {
   readonly name: string;

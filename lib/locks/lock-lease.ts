@@ -46,6 +46,14 @@ export class LockLease implements AsyncDisposable {
     return this.lease.signal;
   }
 
+  /**
+   * Aborts (with the cause) when a renewal has failed: the lock is held for `remainingMs()` yet, and tried again
+   * until then. Once it is confirmed again this is another signal. Aborts at a loss, too.
+   */
+  get suspectSignal(): AbortSignal {
+    return this.lease.suspectSignal;
+  }
+
   /** Milliseconds this process may still believe to hold the lock; 0 once lost or released. */
   remainingMs(): number {
     return this.released || !this.lease.isHeld() ? 0 : Math.max(0, this.lease.remainingMs());
@@ -71,6 +79,11 @@ export class LockLease implements AsyncDisposable {
     this.assertHeld();
     await this.keeper.extend(this.lease, ttlMs, () => this.operations.extend(ttlMs));
     this.assertHeld();
+  }
+
+  /** @internal The release is under way or done. */
+  get isReleased(): boolean {
+    return this.released !== undefined;
   }
 
   /** Gives the lock back. Never throws. `unknown`: nobody answered, the lock runs out by itself. */

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { unlessAborted, within } from '../engine/backend.js';
+import { BackendUnavailableError, pause, unlessAborted, within } from '../engine/backend.js';
 import { systemClock, type Clock } from '../engine/clock.js';
 import { instant, type Instant, Lease, type LeaseSource } from '../engine/lease.js';
 import { LeaseKeeper } from '../engine/lease-keeper.js';
 import { LockLostError, LockNotAcquiredError } from '../idempotency.errors.js';
 import { LocalQueue } from './local-queue.js';
-import type { AcquireAnswer, LockDriver } from './lock-driver.js';
+import type { AcquireAnswer, ExtendAnswer, LockDriver } from './lock-driver.js';
 import { LockLease } from './lock-lease.js';
 import { ReleaseWatch } from '../engine/release-watch.js';
 
@@ -51,6 +51,9 @@ export class LockService {
   private readonly clock: Clock;
   private readonly queue = new LocalQueue();
   private readonly held = new Map<string, LockLease>();
+  /** Those somebody works under in `using`. */
+  private readonly atWork = new Set<LockLease>();
+  private whenIdle: (() => void)[] = [];
   private readonly source: LeaseSource;
 
   constructor(
@@ -112,16 +115,40 @@ export class LockService {
         ...(result.status === 'unavailable' ? { cause: result.cause } : {}),
       });
     }
+    const { lease } = result;
+    this.atWork.add(lease);
     try {
-      return await work(result.lease);
+      return await work(lease);
     } finally {
-      await result.lease.release();
+      await lease.release();
+      this.atWork.delete(lease);
+      if (this.atWork.size === 0) for (const resolve of this.whenIdle.splice(0)) resolve();
     }
   }
 
-  /** Releases every lock this service still holds. For shutdown, after the work under them has ended. */
+  /**
+   * Waits until nobody works under a lock in `using` any more, for at most `ms` milliseconds.
+   *
+   * @returns how many still do.
+   */
+  async drain(ms: number): Promise<number> {
+    if (this.atWork.size > 0) {
+      const idle = new Promise<void>((resolve) => this.whenIdle.push(resolve));
+      await Promise.race([idle, pause(ms)]);
+    }
+    return this.atWork.size;
+  }
+
+  /** Releases every lock this service holds, except where `using` is at work: nobody may get that one meanwhile. */
   async releaseAll(): Promise<void> {
-    await Promise.all([...this.held.values()].map((lease) => lease.release()));
+    const idle = [...this.held.values()].filter((lease) => !this.atWork.has(lease));
+    await Promise.all(idle.map((lease) => lease.release()));
+  }
+
+  /** @internal Resolves when the releases that are under way have been answered or given up. */
+  async released(): Promise<void> {
+    const leases = [...this.held.values()].filter(({ isReleased }) => isReleased);
+    await Promise.all(leases.map((lease) => lease.release()));
   }
 
   /** Ends what the driver itself opened. For shutdown, after all locks were released. */
@@ -140,7 +167,7 @@ export class LockService {
 
   private async contend(name: string, options: AcquireOptions, waitUntil: number): Promise<AcquireResult> {
     const { signal, waitMs = 0 } = options;
-    const token = randomUUID();
+    let token = randomUUID();
     let watch: ReleaseWatch | undefined;
     let inLine = this.driver.queues;
     try {
@@ -156,6 +183,8 @@ export class LockService {
           await lease.release();
           return { status: 'aborted' };
         }
+        // What a late release of this attempt may still do, it does not do to the next.
+        if (!this.driver.queues) token = randomUUID();
         const { retryAfterMs, holder } = answer;
         if (waitMs === 0)
           return { status: 'busy', retryAfterMs, ...(holder === undefined ? {} : { holder }) };
@@ -236,6 +265,8 @@ export class LockService {
     const handle = new LockLease(lease, this.keeper, {
       extend: async (ttlMs) => {
         const [mine] = await this.extendOne(name, token, ttlMs);
+        if (mine === null)
+          throw new BackendUnavailableError(`Lock ${this.driver.name} cannot tell of "${name}"`);
         return mine === true;
       },
       release: async () => {
@@ -248,7 +279,7 @@ export class LockService {
     return handle;
   }
 
-  private extendOne(name: string, token: string, ttlMs: number): Promise<boolean[]> {
+  private extendOne(name: string, token: string, ttlMs: number): Promise<ExtendAnswer[]> {
     return within(this.backendTimeoutMs, `Lock ${this.driver.name}`, () =>
       this.driver.extend([{ name, token }], ttlMs),
     );

@@ -129,13 +129,13 @@ export class RedisConnection {
   /**
    * Runs a script over many keys, `tokens` beside them. One command; in a Cluster one for each slot, at once.
    *
-   * @returns one boolean a key, in order.
+   * @returns one answer a key, in order; null where its slot could not be asked.
    */
   async runForAll(
     script: Script,
     held: readonly { readonly key: string; readonly token: string }[],
     firstArg: ScriptArgument,
-  ): Promise<boolean[]> {
+  ): Promise<(boolean | null)[]> {
     const groups = new Map<string, number[]>();
     held.forEach(({ key }, index) => {
       const group = this.client.isCluster ? slotOf(key) : '';
@@ -143,14 +143,16 @@ export class RedisConnection {
       if (indexes) indexes.push(index);
       else groups.set(group, [index]);
     });
-    const answers = new Array<boolean>(held.length).fill(false);
+    const answers = new Array<boolean | null>(held.length).fill(null);
     const runGroup = async (indexes: number[]) => {
       const keys = indexes.map((index) => held[index]!.key);
       const tokens = indexes.map((index) => held[index]!.token);
       const reply = (await this.run(script, keys, [firstArg, ...tokens])) as unknown[];
       indexes.forEach((index, at) => (answers[index] = Number(reply[at]) === 1));
     };
-    await Promise.all([...groups.values()].map(runGroup));
+    const runs = await Promise.allSettled([...groups.values()].map(runGroup));
+    const failures = runs.filter((run) => run.status === 'rejected');
+    if (failures.length > 0 && failures.length === runs.length) throw failures[0]!.reason;
     return answers;
   }
 

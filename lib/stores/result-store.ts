@@ -50,9 +50,10 @@ export abstract class ResultStore {
   /**
    * Prolongs several claims in one round trip.
    *
-   * @returns one boolean a claim, in order: false says definitely that the claim is not the caller's any more.
+   * @returns one answer a claim, in order. false says definitely that the claim is not the caller's any more;
+   * null, that nobody can tell of this one although others of the batch were answered.
    */
-  abstract renew(claims: readonly ClaimRef[], leaseMs: number): Promise<boolean[]>;
+  abstract renew(claims: readonly ClaimRef[], leaseMs: number): Promise<(boolean | null)[]>;
 
   /**
    * Gives the key back without an answer, if `token` owns it and it is still running.

@@ -186,9 +186,12 @@ it('who wants to wait does so, also when it met one that does not', async () => 
   expect(await Promise.all(waiting)).toEqual(Array(3).fill(expect.objectContaining({ kind: 'replay' })));
 });
 
-it('a lease that is over while its owner still has the lock is looked at now and then, not all the time', async () => {
+it('a lease that is over while its lock is still taken is looked at now and then, not all the time', async () => {
   const owner = new TestNode({
-    lock,
+    lock: wrapped<LockDriver>(lock, {
+      acquire: (_next, name, token) => lock.acquire(name, token, 20_000),
+      release: () => Promise.reject(new Error('cut off')),
+    }),
     store: wrapped<ResultStore>(store, { renew: () => Promise.reject(new Error('cut off')) }),
     options: { leaseMs: 300 },
   });

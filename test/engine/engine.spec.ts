@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { memoryLock } from '../../lib/locks/memory.lock.js';
 import type { LockDriver } from '../../lib/locks/lock-driver.js';
@@ -279,6 +280,18 @@ describe('settling', () => {
       return signal.aborted;
     });
     expect(result).toMatchObject({ value: false, attempt: 1 });
+  });
+
+  it('G10 an owner that lost its claim gives its lock back, whatever its handler still does', async () => {
+    const node = troubled({ renew: async () => [false] }, { leaseMs: 600, onConflict: 'wait' });
+    const late = await node.own({ key: 'a' });
+    const { id } = identityOf({ key: 'a' });
+    expect((await lock.acquire(id, 'other', 1_000)).acquired).toBe(false);
+    await once(late.signal, 'abort');
+    expect((await lock.acquire(id, 'other', 1_000)).acquired).toBe(true);
+    expect(node.keeper.size).toBe(0);
+    await late.release('keep');
+    expect((await lock.acquire(id, 'another', 1_000)).acquired).toBe(false);
   });
 
   it('G15 a late owner is told what its successor recorded', async () => {

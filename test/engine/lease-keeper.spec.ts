@@ -8,9 +8,9 @@ import { Gate } from '../support/fixtures/wrapped.js';
 /** Answers true for every lease, and remembers what it was asked. */
 class Source implements LeaseSource {
   readonly batches: { readonly names: string[]; readonly ttlMs: number }[] = [];
-  answer: (names: string[]) => Promise<boolean[]> = async (names) => names.map(() => true);
+  answer: (names: string[]) => Promise<(boolean | null)[]> = async (names) => names.map(() => true);
 
-  renew(leases: readonly Lease[], ttlMs: number): Promise<boolean[]> {
+  renew(leases: readonly Lease[], ttlMs: number): Promise<(boolean | null)[]> {
     const names = leases.map(({ name }) => name);
     this.batches.push({ names, ttlMs });
     return this.answer(names);
@@ -172,6 +172,34 @@ it('a definite no is a loss at once, of that lease only', async () => {
   expect(gone.remainingMs()).toBeGreaterThan(0);
   expect(held.isHeld()).toBe(true);
   expect(keeper.size).toBe(1);
+});
+
+it('G11 one of a batch of whom nobody can tell is tried again; the others are renewed', async () => {
+  source.answer = async (names) => names.map((name) => (name === 'unknown' ? null : true));
+  const unknown = keep(600, { name: 'unknown' });
+  const known = keep(600, { name: 'known' });
+  await once(unknown.signal, 'abort');
+  expect(known.isHeld()).toBe(true);
+  expect(known.suspectSignal.aborted).toBe(false);
+  const batches = source.batches.filter(({ names }) => names.includes('unknown'));
+  expect(batches.length).toBeGreaterThanOrEqual(3);
+});
+
+it('G11 suspect while renewals fail, not any more when one succeeds; a loss is both', async () => {
+  const away = new Error('away');
+  source.answer = () => Promise.reject(away);
+  const lease = keep(2_000);
+  const suspect = lease.suspectSignal;
+  await once(suspect, 'abort');
+  expect([suspect.reason, lease.isHeld(), lease.signal.aborted]).toEqual([away, true, false]);
+  expect(lease.suspectSignal).toBe(suspect);
+  source.answer = async (names) => names.map(() => true);
+  await until(() => !lease.suspectSignal.aborted);
+  expect(lease.isHeld()).toBe(true);
+  const fresh = lease.suspectSignal;
+  lease.lose();
+  expect([fresh.aborted, lease.signal.aborted]).toEqual([true, true]);
+  expect(keep(300).suspectSignal.aborted).toBe(false);
 });
 
 it('G13 ended while its renewal is under way: what it answers changes nothing', async () => {

@@ -302,6 +302,53 @@ describe.each<[string, () => [LockDriver, LockDriver]]>([
     expect(() => leases[1]!.assertHeld()).toThrow(LockLostError);
   });
 
+  it('releaseAll leaves the locks that `using` works under, and drain waits for them', async () => {
+    const service = new LockService(driver);
+    const gate = new Gate();
+    const working = service.using(`${name}:work`, TTL, () => gate.before(() => 'done'));
+    await gate.reached;
+    const idle = await acquired(service, TTL, `${name}:idle`);
+    expect(await service.drain(20)).toBe(1);
+    await service.releaseAll();
+    expect([await isFree(`${name}:work`), await isFree(`${name}:idle`)]).toEqual([false, true]);
+    expect(() => idle.assertHeld()).toThrow(LockLostError);
+    const drained = service.drain(20_000);
+    gate.open();
+    expect(await drained).toBe(0);
+    expect(await isFree(`${name}:work`)).toBe(true);
+    expect(await working).toBe('done');
+    expect(await service.drain(20_000)).toBe(0);
+  });
+
+  it('every attempt to get it has a token of its own', async () => {
+    const tokens: string[] = [];
+    const service = new LockService(
+      wrapped(driver, {
+        acquire: (next, _name, token) => {
+          tokens.push(token);
+          return next();
+        },
+      }),
+    );
+    const lease = await acquired(locks);
+    const waiting = acquired(service, WAITING);
+    while (tokens.length < 2) await sleep(5);
+    await lease.release();
+    const got = await waiting;
+    expect(new Set(tokens).size).toBe(tokens.length);
+    expect(got.token).toBe(tokens.at(-1));
+    expect(await got.release()).toBe('released');
+  });
+
+  it('extend of a lock of which the backend cannot tell throws, and the lock is held as before', async () => {
+    const service = new LockService(wrapped(driver, { extend: async () => [null] }));
+    const lease = await acquired(service);
+    await expect(lease.extend(60_000)).rejects.toThrow(BackendUnavailableError);
+    lease.assertHeld();
+    expect(lease.suspectSignal.aborted).toBe(true);
+    await lease.release();
+  });
+
   it('G13 waits with the release for a renewal under way, and renews never again', async () => {
     const gate = new Gate();
     const happened: string[] = [];

@@ -1,6 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LockService } from '../../lib/locks/lock.service.js';
-import { type AcquireAnswer, LockDriver, type LockRef } from '../../lib/locks/lock-driver.js';
+import {
+  type AcquireAnswer,
+  type ExtendAnswer,
+  LockDriver,
+  type LockRef,
+} from '../../lib/locks/lock-driver.js';
 import { memoryLock, MemoryLock } from '../../lib/locks/memory.lock.js';
 import { NodeTimeoutError } from '../../lib/locks/quorum/electorate.js';
 import { quorumLock } from '../../lib/locks/quorum/quorum.lock.js';
@@ -30,7 +35,7 @@ class Node extends LockDriver {
     return this.does('acquire', () => this.grant(token, name, ttlMs));
   }
 
-  extend(locks: readonly LockRef[], ttlMs: number): Promise<boolean[]> {
+  extend(locks: readonly LockRef[], ttlMs: number): Promise<ExtendAnswer[]> {
     return this.does('extend', () => this.lock.extend(locks, ttlMs));
   }
 
@@ -79,6 +84,20 @@ function holders(of: readonly Node[]): (string | undefined)[] {
 }
 
 describe('a quorum of nodes that can fail', () => {
+  it('G68 is swept where its nodes are, and has no sweep where none of them has', async () => {
+    const swept: number[] = [];
+    const three = nodes(3);
+    expect(quorumLock(three).sweep).toBeUndefined();
+    const sweep = (count: number) => async (limit: number) => swept.push(limit) && count;
+    const [some, more] = [Object.assign(nodes(1)[0]!, { sweep: sweep(3) }), nodes(1)[0]!];
+    const failing = Object.assign(more, { sweep: () => Promise.reject(new Error('down')) });
+    expect(await quorumLock([some, three[0]!, failing]).sweep!(7)).toBe(3);
+    expect(swept).toEqual([7]);
+    await expect(quorumLock([three[0]!, three[1]!, failing]).sweep!(7)).rejects.toThrow(
+      'No node could be swept',
+    );
+  });
+
   describe('G64 the time a node has', () => {
     it.each([
       [100, 20],
@@ -274,6 +293,28 @@ describe('a quorum of nodes that can fail', () => {
       expect(await lock.extend([MINE], LONG_MS)).toEqual([true]);
       await until(() => five[3]!.holder === 'mine');
       expect(holders(five)).toEqual(['mine', 'other', 'mine', 'mine', 'mine']);
+    });
+
+    it('of several tells of each for itself: kept, lost, and nobody can tell', async () => {
+      const three = nodes(3);
+      const lock = quorumLock(three);
+      const names = ['kept', 'lost', 'unknown'];
+      for (const name of names) await lock.acquire(name, 'mine', LONG_MS);
+      for (const node of three) {
+        await until(async () => !(await node.lock.acquire('unknown', 'other', LONG_MS)).acquired);
+        await node.free('mine', 'lost');
+      }
+      // Two of three cannot tell of one name.
+      for (const { lock: behind } of three.slice(1)) {
+        const extend = behind.extend.bind(behind);
+        behind.extend = async (locks, ttlMs) => {
+          const answers = await extend(locks, ttlMs);
+          return locks.map(({ name }, i) => (name === 'unknown' ? (null as never) : answers[i]!));
+        };
+      }
+      const locks = names.map((name) => ({ name, token: 'mine' }));
+      expect(await lock.extend(locks, LONG_MS)).toEqual([true, false, null]);
+      await expect(lock.extend([locks[2]!], LONG_MS)).rejects.toThrow('It cannot tell');
     });
 
     it('counts a repair where it is needed', async () => {

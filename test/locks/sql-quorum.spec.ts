@@ -249,7 +249,7 @@ describe('G69 three PostgreSQL servers', () => {
     await sleep(100);
     for (const dataSource of dataSources) await age(dataSource);
     await servers[1]!.pause();
-    const swept = lock.sweep(1_000);
+    const swept = lock.sweep!(1_000);
     await sleep(100);
     await servers[1]!.resume();
     expect(await swept).toBeGreaterThanOrEqual(4);

@@ -1,5 +1,5 @@
 import { type Instant, instant } from '../../engine/lease.js';
-import type { LockRef } from '../lock-driver.js';
+import type { ExtendAnswer, LockRef } from '../lock-driver.js';
 import type { Dealing } from './dealings.js';
 import { type Electorate, NodeTimeoutError } from './electorate.js';
 import { ExtendBallot } from './extend-ballot.js';
@@ -21,7 +21,7 @@ export class ExtendRound {
   private stopTimer: (() => void) | undefined;
   private isRepairing = false;
   private isOver = false;
-  private resolve!: (answers: boolean[]) => void;
+  private resolve!: (answers: ExtendAnswer[]) => void;
   private reject!: (error: AggregateError) => void;
 
   constructor(
@@ -43,8 +43,8 @@ export class ExtendRound {
     });
   }
 
-  /** @throws AggregateError when nobody can tell of one of them. */
-  run(): Promise<boolean[]> {
+  /** @throws AggregateError when nobody can tell of any of them. */
+  run(): Promise<ExtendAnswer[]> {
     return new Promise((resolve, reject) => {
       this.resolve = resolve;
       this.reject = reject;
@@ -54,10 +54,11 @@ export class ExtendRound {
   }
 
   private askToExtend(node: number): void {
-    const told = (answers: readonly boolean[], why?: Error) =>
+    const told = (answers: readonly ExtendAnswer[], why?: Error) =>
       this.proceed((now) =>
         this.candidates.forEach(({ ballot }, index) => {
-          if (!answers[index]) ballot.gone(node, now, why);
+          if (answers[index] === null) ballot.failed(node, new Error('It cannot tell'), now);
+          else if (!answers[index]) ballot.gone(node, now, why);
           else if (why) ballot.failed(node, why, now);
           else ballot.kept(node, now);
         }),
@@ -98,10 +99,10 @@ export class ExtendRound {
     this.isOver = true;
     this.stopTimer?.();
     const verdicts = this.candidates.map(({ ballot }) => ballot.verdict);
-    // One that nobody can tell of makes the others be asked for again, too; that does them no harm.
-    const unknown = verdicts.find((verdict) => verdict instanceof AggregateError);
-    if (unknown) this.reject(unknown);
-    else this.resolve(verdicts as boolean[]);
+    const answers = verdicts.map((verdict) => (typeof verdict === 'boolean' ? verdict : null));
+    const [first] = verdicts;
+    if (first instanceof AggregateError && answers.every((answer) => answer === null)) this.reject(first);
+    else this.resolve(answers);
   }
 
   private follow(candidate: Candidate): void {

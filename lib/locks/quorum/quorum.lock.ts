@@ -1,4 +1,4 @@
-import { type AcquireAnswer, LockDriver, type LockRef } from '../lock-driver.js';
+import { type AcquireAnswer, type ExtendAnswer, LockDriver, type LockRef } from '../lock-driver.js';
 import { AcquireRound } from './acquire-round.js';
 import { Electorate, NodeTimeoutError } from './electorate.js';
 import { ExtendRound } from './extend-round.js';
@@ -30,6 +30,7 @@ const LONG_LIFE_MS = 60_000;
 export class QuorumLock extends LockDriver {
   private readonly electorate: Electorate;
   private readonly wakes = new Map<string, Set<QuorumWakes>>();
+  override readonly sweep?: NonNullable<LockDriver['sweep']>;
 
   constructor(
     readonly name: string,
@@ -39,6 +40,8 @@ export class QuorumLock extends LockDriver {
   ) {
     super();
     this.electorate = new Electorate(nodes, world, options.nodeTimeoutMs);
+    const swept = nodes.map(({ driver }) => driver).filter((driver) => driver.sweep !== undefined);
+    if (swept.length > 0) this.sweep = (limit) => sweepAll(swept, limit);
   }
 
   /**
@@ -59,9 +62,9 @@ export class QuorumLock extends LockDriver {
   /**
    * Prolongs where a majority still has the lock; what a node has lost meanwhile is granted anew there.
    *
-   * @throws AggregateError with the errors of the nodes when nobody can tell of one of the locks.
+   * @throws AggregateError with the errors of the nodes when nobody can tell of any of the locks.
    */
-  async extend(locks: readonly LockRef[], ttlMs: number): Promise<boolean[]> {
+  async extend(locks: readonly LockRef[], ttlMs: number): Promise<ExtendAnswer[]> {
     return locks.length === 0 ? [] : new ExtendRound(this.electorate, locks, ttlMs).run();
   }
 
@@ -124,6 +127,15 @@ export class QuorumLock extends LockDriver {
       throw error;
     }
   }
+}
+
+/** One batch on each node. One that is down is swept when it is back. */
+async function sweepAll(drivers: readonly LockDriver[], limit: number): Promise<number> {
+  const sweeps = await Promise.allSettled(drivers.map((driver) => driver.sweep!(limit)));
+  const counts = sweeps.flatMap((sweep) => (sweep.status === 'fulfilled' ? [sweep.value] : []));
+  const errors = sweeps.flatMap((sweep) => (sweep.status === 'rejected' ? [sweep.reason as unknown] : []));
+  if (!counts.length) throw new AggregateError(errors, 'No node could be swept');
+  return Math.max(...counts);
 }
 
 /**

@@ -2,7 +2,13 @@ import { KeySpace, wholeMs } from '../../redis/keys.js';
 import { checkRedisOptions, type RedisClient } from '../../redis/redis-client.js';
 import { connectionOf, type RedisConnection } from '../../redis/redis-connection.js';
 import { ASSERT_PRIMARY, NEXT_FENCE, Script, WAKE } from '../../redis/script.js';
-import { type AcquireAnswer, FENCE_LEAD_MS, LockDriver, type LockRef } from '../lock-driver.js';
+import {
+  type AcquireAnswer,
+  type ExtendAnswer,
+  FENCE_LEAD_MS,
+  LockDriver,
+  type LockRef,
+} from '../lock-driver.js';
 
 export interface RedisLockOptions {
   /** An ioredis client, `Redis` or `Cluster`. You make it and you end it; it may be shared. */
@@ -97,7 +103,7 @@ export class RedisLock extends LockDriver {
     return { acquired: false, retryAfterMs, holder: holder.toString() };
   }
 
-  async extend(locks: readonly LockRef[], ttlMs: number): Promise<boolean[]> {
+  async extend(locks: readonly LockRef[], ttlMs: number): Promise<ExtendAnswer[]> {
     const held = locks.map(({ name, token }) => ({ key: this.keys.key('lock', name), token }));
     return this.connection.runForAll(EXTEND, held, wholeMs(ttlMs));
   }

@@ -1,6 +1,6 @@
 import { systemClock } from '../../engine/clock.js';
 import { checkRedisOptions } from '../../redis/redis-client.js';
-import type { AcquireAnswer, LockRef } from '../lock-driver.js';
+import type { AcquireAnswer, ExtendAnswer, LockRef } from '../lock-driver.js';
 import { checkMs, checkQuorumOptions, type QuorumOptions } from '../quorum/options.js';
 import { QuorumLock } from '../quorum/quorum.lock.js';
 import { type RedlockClient, RedlockFranchise } from './redlock-franchise.js';
@@ -75,7 +75,7 @@ export class Redlock extends QuorumLock {
     return super.acquire(name, token, ttlMs);
   }
 
-  override extend(locks: readonly LockRef[], ttlMs: number): Promise<boolean[]> {
+  override extend(locks: readonly LockRef[], ttlMs: number): Promise<ExtendAnswer[]> {
     this.longest.ttlMs = Math.max(this.longest.ttlMs, ttlMs);
     return super.extend(locks, ttlMs);
   }

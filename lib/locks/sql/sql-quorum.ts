@@ -19,8 +19,6 @@ export interface SqlQuorumOptions extends QuorumOptions, Omit<SqlLockOptions, 'd
  * off.
  */
 export class SqlQuorumLock extends QuorumLock {
-  readonly #locks: readonly SqlLock[];
-
   /** @throws TypeError when an option is not what it should be. */
   constructor(options: SqlQuorumOptions) {
     const { dataSources, ...rest } = checked(options);
@@ -30,16 +28,6 @@ export class SqlQuorumLock extends QuorumLock {
       locks.map((driver) => ({ driver })),
       options,
     );
-    this.#locks = locks;
-  }
-
-  /** One batch on each database. One that is down is swept when it is back. */
-  override async sweep(limit: number): Promise<number> {
-    const sweeps = await Promise.allSettled(this.#locks.map((lock) => lock.sweep(limit)));
-    const counts = sweeps.flatMap((sweep) => (sweep.status === 'fulfilled' ? [sweep.value] : []));
-    const errors = sweeps.flatMap((sweep) => (sweep.status === 'rejected' ? [sweep.reason] : []));
-    if (!counts.length) throw new AggregateError(errors, 'No database could be swept');
-    return Math.max(...counts);
   }
 }
 

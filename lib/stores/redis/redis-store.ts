@@ -184,7 +184,7 @@ export class RedisStore extends ResultStore {
       .then((reply) => Number(reply) === 1);
   }
 
-  async renew(claims: readonly ClaimRef[], leaseMs: number): Promise<boolean[]> {
+  async renew(claims: readonly ClaimRef[], leaseMs: number): Promise<(boolean | null)[]> {
     const held = claims.map(({ id, token }) => ({ key: this.key(id), token }));
     return this.connection.runForAll(RENEW, held, wholeMs(leaseMs));
   }
