@@ -190,6 +190,7 @@ it('a lease that is over while its lock is still taken is looked at now and then
   const owner = new TestNode({
     lock: wrapped<LockDriver>(lock, {
       acquire: (_next, name, token) => lock.acquire(name, token, 20_000),
+      extend: async (_next, locks) => locks.map(() => true),
       release: () => Promise.reject(new Error('cut off')),
     }),
     store: wrapped<ResultStore>(store, { renew: () => Promise.reject(new Error('cut off')) }),

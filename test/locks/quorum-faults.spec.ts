@@ -93,6 +93,12 @@ describe('a quorum of nodes that can fail', () => {
     const failing = Object.assign(more, { sweep: () => Promise.reject(new Error('down')) });
     expect(await quorumLock([some, three[0]!, failing]).sweep!(7)).toBe(3);
     expect(swept).toEqual([7]);
+    const closed: string[] = [];
+    const closing = three.map((node, i) =>
+      Object.assign(node, { close: async () => void closed.push(`${i}`) }),
+    );
+    await quorumLock(closing).close();
+    expect(closed).toEqual(['0', '1', '2']);
     await expect(quorumLock([three[0]!, three[1]!, failing]).sweep!(7)).rejects.toThrow(
       'No node could be swept',
     );

@@ -40,7 +40,8 @@ export class QuorumLock extends LockDriver {
   ) {
     super();
     this.electorate = new Electorate(nodes, world, options.nodeTimeoutMs);
-    const swept = nodes.map(({ driver }) => driver).filter((driver) => driver.sweep !== undefined);
+    const drivers = nodes.map(({ driver }) => driver);
+    const swept = drivers.filter((driver) => driver.sweep !== undefined);
     if (swept.length > 0) this.sweep = (limit) => sweepAll(swept, limit);
   }
 
@@ -104,6 +105,10 @@ export class QuorumLock extends LockDriver {
         });
       }
     });
+  }
+
+  override async close(): Promise<void> {
+    await Promise.all(this.nodes.map(async ({ driver }) => driver.close?.()));
   }
 
   override async watch(name: string, wake: () => void, token: string): Promise<() => void> {
