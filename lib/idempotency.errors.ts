@@ -142,3 +142,19 @@ export class LockLostError extends IdempotencyError {
     this.message = `Lock "${lock}" is not held any more`;
   }
 }
+
+/**
+ * An operator's act was refused and changed nothing. `code`: there is no such record, it is `completed`, its owner is
+ * `live`, it is `free` already, or it `changed` at that moment.
+ */
+export class ActRefusedError extends Error {
+  override readonly name = 'ActRefusedError';
+
+  constructor(
+    readonly recordId: string,
+    readonly code: 'not-found' | 'completed' | 'live' | 'free' | 'changed',
+    why: string,
+  ) {
+    super(`Record ${recordId.slice(0, 12)} was left as it is: ${why}`);
+  }
+}

@@ -7,11 +7,13 @@ import { IdempotencyExplorer } from './idempotency.explorer.js';
 import { IdempotencyInterceptor } from './idempotency.interceptor.js';
 import { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } from './idempotency.module-definition.js';
 import { checkModuleOptions, type IdempotencyModuleOptions, resolveOptions } from './idempotency.options.js';
+import { ReconcileHooks } from './idempotency.reconcile.js';
 import { ValueRunner } from './idempotency.runner.js';
 import { IdempotencyService } from './idempotency.service.js';
 import { LockedRunner } from './locked.runner.js';
 import { LockService } from './locks/lock.service.js';
 import { NoLock } from './locks/no-lock.js';
+import { Operator } from './operations/operator.js';
 import { IdempotencyShutdown } from './operations/shutdown.js';
 import { IdempotencySweeper } from './operations/sweeper.js';
 import { ResultStore } from './stores/result-store.js';
@@ -69,8 +71,8 @@ import { HttpFace } from './transports/http-face.js';
     },
     {
       provide: ValueRunner,
-      inject: [IdempotencyEngine],
-      useFactory: (engine: IdempotencyEngine) => new ValueRunner(engine),
+      inject: [IdempotencyEngine, ReconcileHooks],
+      useFactory: (engine: IdempotencyEngine, hooks: ReconcileHooks) => new ValueRunner(engine, hooks),
     },
     LockedRunner,
     HttpFace,
@@ -79,6 +81,8 @@ import { HttpFace } from './transports/http-face.js';
     IdempotencyService,
     IdempotencyShutdown,
     IdempotencySweeper,
+    Operator,
+    ReconcileHooks,
     { provide: APP_INTERCEPTOR, useExisting: IdempotencyInterceptor },
   ],
   exports: [IdempotencyService, LockService],

@@ -14,6 +14,7 @@ import {
 import { defaultOnError, isErrorDecision, type IdempotentCall, type OnError } from './idempotency.call.js';
 import { IdempotencyOptionsError } from './idempotency.errors.js';
 import { hours, minutes, seconds } from './durations.js';
+import type { Reconcile } from './idempotency.reconcile.js';
 import type { LockDriver } from './locks/lock-driver.js';
 import type { ResultStore } from './stores/result-store.js';
 import { DEFAULT_RESPONSE_HEADERS, isForbiddenHeader } from './transports/response-headers.js';
@@ -43,6 +44,10 @@ export interface IdempotentOptions {
   onError?: OnError;
   /** A lease ran out with no result: run again, or refuse until somebody resolves it. @default 'retry' */
   onOrphan?: 'retry' | 'uncertain';
+  /** Asked what became of the work when a duplicate meets an uncertain record. @default nobody: it is refused until somebody resolves it */
+  reconcile?: Reconcile;
+  /** How long `reconcile` may take; past it nobody knows. It is not asked again sooner. @default 5 000 */
+  reconcileTimeoutMs?: number;
   /** Lock or store down: 503 without running the handler, or run it unprotected. @default 'reject' */
   onUnavailable?: 'reject' | 'run';
   /** One operation on lock or store; past it the backend counts as unavailable. @default 2 000 */
@@ -71,8 +76,10 @@ export interface IdempotencyModuleOptions extends IdempotentOptions {
 }
 
 /** Options of a route with every default filled in. */
-export type ResolvedOptions = Required<Omit<IdempotentOptions, 'scope' | 'fingerprint'>> &
-  Pick<IdempotentOptions, 'scope' | 'fingerprint'>;
+export type ResolvedOptions = Required<Omit<IdempotentOptions, OptionsWithoutDefault>> &
+  Pick<IdempotentOptions, OptionsWithoutDefault>;
+
+type OptionsWithoutDefault = 'scope' | 'fingerprint' | 'reconcile';
 
 const DEFAULTS: ResolvedOptions = {
   leaseMs: seconds(30),
@@ -83,6 +90,7 @@ const DEFAULTS: ResolvedOptions = {
   onError: defaultOnError,
   onOrphan: 'retry',
   onUnavailable: 'reject',
+  reconcileTimeoutMs: seconds(5),
   backendTimeoutMs: seconds(2),
   required: true,
   maxResponseBytes: 1024 * 1024,
@@ -126,6 +134,13 @@ class RouteOptionsShape {
   )
   onError?: unknown;
   @OneOf('retry', 'uncertain') onOrphan?: unknown;
+  @Optional()
+  @Passing(
+    "a function of the call that returns { status, body }, { value }, { error }, 'retry' or 'unknown'",
+    isFunction,
+  )
+  reconcile?: unknown;
+  @Milliseconds(10) reconcileTimeoutMs?: unknown;
   @OneOf('reject', 'run') onUnavailable?: unknown;
   @Milliseconds(10) backendTimeoutMs?: unknown;
   @Optional() @IsString(must('a text')) @MinLength(1, must('a text that is not empty')) scope?: unknown;
@@ -194,7 +209,8 @@ export function resolveOptions(
 }
 
 /** @throws IdempotencyOptionsError with a line for every option that is wrong, or is none. */
-export function check(shape: object, options: unknown, where: string): void {
+export /** @throws IdempotencyOptionsError naming every wrong option, its value and the fix. */
+function check(shape: object, options: unknown, where: string): void {
   if (typeof options !== 'object' || options === null) {
     throw new IdempotencyOptionsError(`${where}: options are ${show(options)}; they must be an object`);
   }

@@ -3,10 +3,12 @@ import { isObservable, lastValueFrom } from 'rxjs';
 import { IdempotencyEngine } from './engine/engine.js';
 import type { Ownership, Settlement } from './engine/ownership.js';
 import type { CallIdentity } from './engine/policy.js';
+import type { FindOut } from './engine/reconciler.js';
 import type { ErrorDecision, IdempotentCall } from './idempotency.call.js';
 import { IdempotencyContext } from './idempotency.context.js';
 import { IdempotencyError } from './idempotency.errors.js';
 import { CallFrame, frames, type Outcome } from './idempotency.frame.js';
+import type { ReconcileHooks } from './idempotency.reconcile.js';
 import type { IdempotentRoute } from './idempotency.route.js';
 import type { ResolvedOptions } from './idempotency.options.js';
 import { decodeOutcome, encodeOutcome } from './idempotency.value.js';
@@ -23,13 +25,17 @@ export interface ValueCall {
   readonly identity: CallIdentity;
   readonly policy: ResolvedOptions;
   readonly decide: (error: unknown) => ErrorDecision;
+  readonly findOut?: FindOut | undefined;
 }
 
 /** Runs calls whose answer is what they return: claim, run, record, return. */
 export class ValueRunner {
   private readonly logger = new Logger('Idempotency');
 
-  constructor(private readonly engine: IdempotencyEngine) {}
+  constructor(
+    private readonly engine: IdempotencyEngine,
+    private readonly hooks?: ReconcileHooks,
+  ) {}
 
   /** A call of a decorated handler or method. Without a key (and none required) it runs as it is. */
   async runRoute(
@@ -41,7 +47,8 @@ export class ValueRunner {
     const identity = await route.identify(call);
     if (!identity) return frames.run(new CallFrame(target, new IdempotencyContext(null, null)), work);
     const decide = (error: unknown) => route.decide(error, call, (message) => this.logger.error(message));
-    const { value } = await this.run({ identity, policy: route.policy, decide }, target, work);
+    const findOut = this.hooks?.of(identity, route.policy, call);
+    const { value } = await this.run({ identity, policy: route.policy, decide, findOut }, target, work);
     return value;
   }
 
@@ -50,11 +57,11 @@ export class ValueRunner {
    * @throws what `work` throws; IdempotencyError when the call is refused.
    */
   async run<T>(
-    { identity, policy, decide }: ValueCall,
+    { identity, policy, decide, findOut }: ValueCall,
     target: Function,
     work: () => T,
   ): Promise<RunResult<Awaited<T>>> {
-    const begun = await this.engine.begin(identity, policy);
+    const begun = await this.engine.begin(identity, policy, findOut);
     if (begun.kind === 'replay') return this.replayed(decodeOutcome(begun.response), begun.attempt);
     const ownership = begun.kind === 'run' ? begun.ownership : null;
     const frame = new CallFrame(target, new IdempotencyContext(identity, ownership));

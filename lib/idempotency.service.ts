@@ -9,11 +9,14 @@ import {
   type IdempotentOptions,
   resolveOptions,
 } from './idempotency.options.js';
+import { ReconcileHooks } from './idempotency.reconcile.js';
 import { principalOf } from './idempotency.route.js';
 import { ValueRunner, type RunResult } from './idempotency.runner.js';
 import { fingerprintOf } from './identity/fingerprint.js';
 import { recordId } from './identity/identity.js';
 import { checkKey } from './identity/key-header.js';
+import { type ActRequest, type ListRequest, Operator, type ResolveRequest } from './operations/operator.js';
+import type { AuditEntry, ListPage } from './stores/act.js';
 import { ResultStore, type StoredRecord } from './stores/result-store.js';
 
 export interface RunRequest extends Omit<
@@ -42,6 +45,8 @@ export class IdempotencyService {
     @Inject(IdempotencyEngine) private readonly engine: IdempotencyEngine,
     @Inject(ValueRunner) private readonly runner: ValueRunner,
     @Inject(ResultStore) private readonly store: ResultStore,
+    @Inject(Operator) private readonly operator: Operator,
+    @Inject(ReconcileHooks) private readonly hooks: ReconcileHooks,
   ) {}
 
   /**
@@ -65,16 +70,65 @@ export class IdempotencyService {
     };
     const onError = (error: unknown) =>
       decide(policy.onError, error, call, (message) => this.logger.error(message));
-    const result = await this.runner.run({ identity, policy, decide: onError }, work, () =>
+    const findOut = this.hooks.of(identity, policy, call);
+    const result = await this.runner.run({ identity, policy, decide: onError, findOut }, work, () =>
       work(IdempotencyContext.current()!),
     );
     return result;
   }
 
-  /** The record of a key, or null. Its body is as stored. Without a `principal` it is that of `run` without one. */
-  async find({ scope, key, principal }: FindRequest): Promise<StoredRecord | null> {
+  /**
+   * The record of a key or with an id, or null. Its body is as stored. Without a `principal` it is that of `run` without
+   * one.
+   */
+  async find(request: FindRequest | string): Promise<StoredRecord | null> {
+    if (typeof request === 'string') return this.store.find(request);
+    const { scope, key, principal } = request;
     const owner = principal ?? (await principalOf(this.options, localCall({ transport: 'service', scope })));
     return this.store.find(recordId(scope, owner, key));
+  }
+
+  /**
+   * Records without their answers, a page at a time: by state and age in a database, in no order in Redis, where a record
+   * may come twice, each page looks through some 5 000 keys at most and may be empty before the last.
+   *
+   * @param request `state` (`'stuck'`: running, and the lease is over), `olderThanMs`, `scope`, `limit` (1 to 1 000,
+   * default 100), `cursor` of the page before.
+   * @throws IdempotencyOptionsError when the request is wrong; BackendUnavailableError.
+   */
+  list(request: ListRequest = {}): Promise<ListPage> {
+    return this.operator.list(request);
+  }
+
+  /** What operators and reconcile hooks did to a record, the oldest first. */
+  audit(id: string): Promise<AuditEntry[]> {
+    return this.operator.audit(id);
+  }
+
+  /**
+   * Frees the key of a record that is running, stuck or uncertain, for the next call with the same payload. Whoever ran
+   * it has lost it from now on and records nothing; what he has done outside is not undone, and he may go on with it
+   * until his `signal` aborts.
+   *
+   * @param id of the record, as `list` and `find` tell it.
+   * @throws ActRefusedError when it is completed, free already, or not there.
+   * @throws IdempotencyOptionsError when `by` or `reason` is missing.
+   * @throws BackendUnavailableError when the store did not answer; `audit` tells whether it was done.
+   */
+  release(id: string, request: ActRequest): Promise<void> {
+    return this.operator.release(id, request);
+  }
+
+  /**
+   * Settles a record that is uncertain or stuck (or free): with what duplicates get from now on, for the module's
+   * `retentionMs`, or with `'retry'`.
+   *
+   * @throws ActRefusedError when it is completed, not there, its owner is at work, or it is free already and to be retried.
+   * @throws IdempotencyOptionsError when `by`, `reason` or the response is not what it should be.
+   * @throws BackendUnavailableError when the store did not answer; `audit` tells whether it was done.
+   */
+  resolve(id: string, request: ResolveRequest): Promise<void> {
+    return this.operator.resolve(id, request);
   }
 
   /** What has happened in this process since it started. */

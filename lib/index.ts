@@ -8,7 +8,11 @@ export { type FindRequest, IdempotencyService, type RunRequest } from './idempot
 export type { RunResult } from './idempotency.runner.js';
 export type { IdempotencyModuleOptions, IdempotentOptions, Principal } from './idempotency.options.js';
 export type { ErrorDecision, IdempotentCall, OnError } from './idempotency.call.js';
+export type { ErrorAnswer, GivenAnswer, HttpAnswer, ValueAnswer } from './idempotency.answer.js';
+export type { Reconcile, ReconcileAnswer, UncertainCall } from './idempotency.reconcile.js';
+export type { ActRequest, ListRequest, ResolveRequest } from './operations/operator.js';
 export {
+  ActRefusedError,
   IdempotencyError,
   type IdempotencyErrorCode,
   IdempotencyOptionsError,

@@ -76,8 +76,20 @@ export class Claimer {
   private async tryOnce(identity: CallIdentity, policy: CallPolicy, token: string): Promise<Met | null> {
     const lock = this.locks && (await this.lock(this.locks, identity, policy));
     if (lock && 'retryAfterMs' in lock) {
-      return { seen: (await this.find(identity.id, policy)) ?? beingClaimed(lock.retryAfterMs) };
+      const record = await this.find(identity.id, policy);
+      if (!isFree(record)) return { seen: record ?? beingClaimed(lock.retryAfterMs) };
+      // Whoever has the lock does not own the key any more: an operator freed it. The store decides.
+      return this.claimUnder(undefined, identity, policy, token);
     }
+    return this.claimUnder(lock, identity, policy, token);
+  }
+
+  private async claimUnder(
+    lock: LockLease | undefined,
+    identity: CallIdentity,
+    policy: CallPolicy,
+    token: string,
+  ): Promise<Met | null> {
     let seen: Seen | null = null;
     let isGranted = false;
     try {
@@ -158,6 +170,10 @@ export class Claimer {
     const { locks, store } = this;
     return locks?.watch ?? (store.watch && ((id: string, wake: () => void) => store.watch!(id, wake)));
   }
+}
+
+function isFree(record: StoredRecord | null): boolean {
+  return record?.state === 'running' && record.token === null;
 }
 
 /** The lock is taken, but its holder has not claimed yet. */

@@ -6,6 +6,7 @@ import { systemClock, type Clock } from './clock.js';
 import { Claimer, type Grant, type Met } from './claimer.js';
 import { Lease, type LeaseSource } from './lease.js';
 import { LeaseKeeper } from './lease-keeper.js';
+import { type FindOut, Reconciler } from './reconciler.js';
 import { Ownership, type OwnershipSupport, type Seen } from './ownership.js';
 import type { CallIdentity, CallPolicy, EngineCounters, EngineLog } from './policy.js';
 
@@ -63,6 +64,7 @@ export class IdempotencyEngine {
     mismatches: 0,
     lostLeases: 0,
     uncertain: 0,
+    reconciled: 0,
     unstored: 0,
     unavailable: 0,
     unprotected: 0,
@@ -75,6 +77,7 @@ export class IdempotencyEngine {
   /** By place, for stores of several. */
   private readonly sources = new Map<string, LeaseSource>();
   private readonly claimer: Claimer;
+  private readonly reconciler: Reconciler;
 
   constructor(private readonly options: EngineOptions) {
     const { store, log } = options;
@@ -82,6 +85,7 @@ export class IdempotencyEngine {
     const keeper = options.keeper ?? new LeaseKeeper(this.clock);
     this.support = { store, log, keeper, counters: this.counters };
     this.claimer = new Claimer(store, options.locks, this.counters, this.clock);
+    this.reconciler = new Reconciler(store, log, this.counters);
     this.claims = this.newSource();
   }
 
@@ -93,11 +97,15 @@ export class IdempotencyEngine {
   /**
    * Claims the key of a call, or says how its duplicate is answered.
    *
+   * @param findOut asked what became of the work when the outcome is uncertain.
    * @throws IdempotencyError for every refusal: `key-reused`, `in-progress`, `response-not-replayable`,
    * `outcome-uncertain`, `unavailable`.
    */
-  begin(identity: CallIdentity, policy: CallPolicy): Promise<Begun> {
-    return this.claimOrMeet(identity, policy).catch((error: unknown) => {
+  begin(identity: CallIdentity, policy: CallPolicy, findOut?: FindOut): Promise<Begun> {
+    const begun = findOut
+      ? this.claimOrFindOut(identity, policy, findOut)
+      : this.claimOrMeet(identity, policy);
+    return begun.catch((error: unknown) => {
       if (!(error instanceof BackendUnavailableError)) throw error;
       return this.unavailable(identity, policy, error);
     });
@@ -127,6 +135,21 @@ export class IdempotencyEngine {
     for (const ownership of this.owned) await ownership.settledWithin(until - this.clock.mono());
     await this.options.locks?.released();
     return this.owned.size === 0;
+  }
+
+  /** Calls of this process that own a key, to be told when somebody else settles it. */
+  ownersOf(id: string): Ownership[] {
+    return [...this.owned].filter(({ identity }) => identity.id === id);
+  }
+
+  private async claimOrFindOut(identity: CallIdentity, policy: CallPolicy, findOut: FindOut): Promise<Begun> {
+    try {
+      return await this.claimOrMeet(identity, policy);
+    } catch (error) {
+      if (!(error instanceof IdempotencyError) || error.code !== 'outcome-uncertain') throw error;
+      if (!(await this.reconciler.settle(identity, policy, findOut))) throw error;
+      return this.claimOrMeet(identity, policy);
+    }
   }
 
   private async claimOrMeet(identity: CallIdentity, policy: CallPolicy): Promise<Begun> {

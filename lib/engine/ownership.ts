@@ -107,6 +107,12 @@ export class Ownership {
     return { recorded: true };
   }
 
+  /** Somebody else settled the key: it is lost at once, and who waits for it here looks again. */
+  dispossess(): void {
+    this.lease.lose();
+    this.settle(null);
+  }
+
   /** Gives the key back without an answer. Never throws: what cannot be released runs out by itself. */
   async release(mode: 'forget' | 'keep'): Promise<void> {
     const { store, log } = this.support;

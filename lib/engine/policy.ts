@@ -9,6 +9,7 @@ export interface CallPolicy {
   readonly onUnavailable: 'reject' | 'run';
   readonly backendTimeoutMs: number;
   readonly maxResponseBytes: number;
+  readonly reconcileTimeoutMs: number;
 }
 
 /** Who a call is. See `identity/identity.ts` for how it is made. */
@@ -35,6 +36,8 @@ export interface EngineCounters {
   lostLeases: number;
   /** Records that became uncertain. */
   uncertain: number;
+  /** Uncertain records that a reconcile hook settled. */
+  reconciled: number;
   /** Answers that went out although they could not be stored. */
   unstored: number;
   /** Calls refused because lock or store was unavailable. */

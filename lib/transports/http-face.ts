@@ -13,6 +13,7 @@ import type { CallIdentity } from '../engine/policy.js';
 import { IdempotencyContext } from '../idempotency.context.js';
 import { IdempotencyError } from '../idempotency.errors.js';
 import { CallFrame, frames } from '../idempotency.frame.js';
+import { ReconcileHooks } from '../idempotency.reconcile.js';
 import type { IdempotentRoute } from '../idempotency.route.js';
 import { decodeOutcome } from '../idempotency.value.js';
 import { ExpressExchange } from './express-exchange.js';
@@ -37,6 +38,7 @@ export class HttpFace implements OnModuleInit {
   constructor(
     @Inject(HttpAdapterHost) private readonly host: HttpAdapterHost,
     @Inject(IdempotencyEngine) private readonly engine: IdempotencyEngine,
+    @Inject(ReconcileHooks) private readonly hooks: ReconcileHooks,
   ) {
     // Here already, if the app has its adapter by now: before the hooks that `main.ts` adds.
     this.installHook();
@@ -59,7 +61,8 @@ export class HttpFace implements OnModuleInit {
     let begun: Begun;
     try {
       identity = await route.identify(call);
-      begun = identity ? await this.engine.begin(identity, route.policy) : { kind: 'unprotected' };
+      const findOut = identity ? this.hooks.of(identity, route.policy, call) : undefined;
+      begun = identity ? await this.engine.begin(identity, route.policy, findOut) : { kind: 'unprotected' };
     } catch (error) {
       if (error instanceof IdempotencyError) setHeaders(exchange, problemHeaders(error));
       throw error;

@@ -9,6 +9,7 @@ const HELP: Record<keyof EngineCounters, string> = {
   mismatches: 'Calls refused because their key was used with another payload',
   lostLeases: 'Owners that were superseded before they could record an answer',
   uncertain: 'Records that became uncertain',
+  reconciled: 'Uncertain records that a reconcile hook settled',
   unstored: 'Answers that went out although they could not be stored',
   unavailable: 'Calls refused because lock or store was unavailable',
   unprotected: 'Calls run without protection',
