@@ -146,13 +146,25 @@ describe.each(PLATFORMS)('G51 %s', (platform) => {
     [
       'an HTTP answer',
       { status: 202, headers: { Location: '/refunds/7', link: ['</a>', '</b>'] }, body: { refundId: 7 } },
-      { status: 202, text: '{"refundId":7}', type: 'application/json; charset=utf-8' },
+      {
+        status: 202,
+        text: '{"refundId":7}',
+        headers: {
+          'content-type': 'application/json; charset=utf-8',
+          location: '/refunds/7',
+          link: '</a>, </b>',
+        },
+      },
     ],
-    ['text', { status: 200, body: 'done' }, { status: 200, text: 'done', type: 'text/plain; charset=utf-8' }],
+    [
+      'text',
+      { status: 200, body: 'done' },
+      { status: 200, text: 'done', headers: { 'content-type': 'text/plain; charset=utf-8' } },
+    ],
     [
       'bytes',
       { status: 200, body: Buffer.from('%PDF') },
-      { status: 200, text: '%PDF', type: 'application/octet-stream' },
+      { status: 200, text: '%PDF', headers: { 'content-type': 'application/octet-stream' } },
     ],
     ['a value', { value: { run: 'by hand' } }, { status: 201, text: '{"run":"by hand"}' }],
     [
@@ -167,12 +179,9 @@ describe.each(PLATFORMS)('G51 %s', (platform) => {
     await service.resolve(id, { ...ACT, response: response as { value: unknown } });
     for (let round = 0; round < 3; round++) {
       const answer = await app.post('/unsure', 'k', {});
-      const { type, ...rest } = expected as { type?: string };
+      const { headers = {}, ...rest } = expected as { headers?: Record<string, string> };
       expect(answer).toMatchObject(rest);
-      if (type) expect(answer.headers.get('content-type')).toBe(type);
-      expect(answer.headers.get('idempotent-replayed')).toBe('true');
-      if ('headers' in response) expect(answer.headers.get('location')).toBe('/refunds/7');
-      if ('headers' in response) expect(answer.headers.get('link')).toBe('</a>, </b>');
+      expect(Object.fromEntries(answer.headers)).toMatchObject({ ...headers, 'idempotent-replayed': 'true' });
     }
     expectProblem(await app.post('/unsure', 'k', { other: 1 }), 422, 'key-reused');
     expect(runs).toHaveLength(1);
@@ -344,25 +353,9 @@ describe('an owner in another process', () => {
       expect(heir.isHeld()).toBe(true);
       expect(await owner.complete({ ...ANSWER, status: 500 })).toMatchObject({ recorded: false });
       expect(await heir.complete(ANSWER)).toEqual({ recorded: true });
-      // Its lock is given back as well, and by itself.
       expect((await first!.begin(ask)).kind).toBe('replay');
-      if (lock)
-        expect(await second!.locks!.acquire(id, { ttlMs: 1_000 })).toMatchObject({ status: 'acquired' });
     },
   );
-
-  it('who waits there is answered by what an operator resolves', async () => {
-    const store = memoryStore();
-    const [first, second] = [1, 2].map(
-      () => new TestNode({ store, options: { leaseMs: 60_000, onConflict: 'wait' } }),
-    );
-    const operator = new Operator({ principal: 'none', store }, second!.engine, store);
-    await first!.own(ask);
-    const waiting = second!.begin(ask);
-    await operator.release(id, ACT);
-    const heir = await waiting;
-    expect(heir).toMatchObject({ kind: 'run' });
-  });
 
   it('of two operators and the owner at once one is right, and everybody is told the same', async () => {
     for (let round = 0; round < 20; round++) {
