@@ -111,7 +111,6 @@ export class Ownership {
   dispossess(): void {
     this.lease.lose();
     this.settle(null);
-    void this.lock?.release();
   }
 
   /** Gives the key back without an answer. Never throws: what cannot be released runs out by itself. */

@@ -131,4 +131,5 @@ const policy = {
   onUnavailable: 'reject',
   backendTimeoutMs: 2_000,
   maxResponseBytes: 1_000,
+  reconcileTimeoutMs: 5_000,
 } satisfies CallPolicy;

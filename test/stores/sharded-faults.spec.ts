@@ -19,6 +19,7 @@ const POLICY: CallPolicy = {
   onUnavailable: 'reject',
   backendTimeoutMs: 400,
   maxResponseBytes: 1_000,
+  reconcileTimeoutMs: 5_000,
 };
 
 describe('G85 a shard that is away costs the keys it has, and no others', () => {
