@@ -11,7 +11,7 @@ import {
   type UncertainCall,
 } from 'nestjs-idempotent';
 import type { Finding } from '../../lib/engine/reconciler.js';
-import { newAct } from '../support/operator-suite.js';
+import { newAct } from '../support/store-suite.js';
 import { ANSWER, identityOf, TestNode } from '../support/fixtures/node.js';
 import { wrapped } from '../support/fixtures/wrapped.js';
 import {
