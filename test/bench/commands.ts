@@ -17,6 +17,20 @@ export async function commandsDuring(
   { redisUrl, postgresUrl }: Servers,
   work: () => Promise<unknown>,
 ): Promise<Commands> {
+  let sql = 0;
+  const redis = await redisCommandsDuring(redisUrl, async () => {
+    const before = await statements(postgresUrl);
+    await work();
+    sql = (await statements(postgresUrl)) - before;
+  });
+  return { ...redis, sql };
+}
+
+/** Counts what arrives at a Redis while `work` is done. */
+export async function redisCommandsDuring(
+  redisUrl: string,
+  work: () => Promise<unknown>,
+): Promise<Omit<Commands, 'sql'>> {
   const client = new Redis(redisUrl);
   const monitor = await client.monitor();
   const redis: Record<string, number> = {};
@@ -29,14 +43,12 @@ export async function commandsDuring(
       else redis[command!.toLowerCase()] = (redis[command!.toLowerCase()] ?? 0) + 1;
     });
   });
-  const before = await statements(postgresUrl);
   await work();
-  const sql = (await statements(postgresUrl)) - before;
   await client.echo(marker);
   await complete;
   monitor.disconnect();
   client.disconnect();
-  return { redis, inScripts, sql };
+  return { redis, inScripts };
 }
 
 /** PostgreSQL counts calls of each statement as they end; the question itself is not counted. */

@@ -59,16 +59,16 @@ function row({ label }: VariantReport, side: Side | undefined): string[] {
   ];
 }
 
-function ratio({ median, min, max }: Spread): string {
+export function ratio({ median, min, max }: Spread): string {
   return `${median.toFixed(2)} (${min.toFixed(2)}-${max.toFixed(2)})`;
 }
 
-function number(n: number): string {
+export function number(n: number): string {
   return String(Math.round(n * 10) / 10);
 }
 
 /** In Markdown, in columns. */
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((title, column) =>
     Math.max(title.length, ...rows.map((cells) => cells[column]!.length)),
   );
