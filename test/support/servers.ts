@@ -203,7 +203,7 @@ function withDatabase(serverUrl: string, name: string): string {
   return url.href;
 }
 
-async function pingRedis(port: number): Promise<void> {
+export async function pingRedis(port: number): Promise<void> {
   const socket = connect(port, '127.0.0.1');
   try {
     socket.setTimeout(1_000, () => socket.destroy(new Error('no answer')));
