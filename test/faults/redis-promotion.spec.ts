@@ -29,7 +29,8 @@ describe('a replica that is promoted', () => {
     );
   });
   afterEach(async () => {
-    await Promise.all([master, replica, network].map((one) => one.stop()));
+    await network.stop();
+    await Promise.all([master.stop(), replica.stop()]);
   });
 
   /** The network to the replica is slow for a moment; in that moment `work` is done, and the master dies. */
