@@ -119,6 +119,25 @@ it('only stores that wake make one that wakes', () => {
   expect(wakes(memoryStore(), silent)).toBe(false);
 });
 
+it('G11 of a batch over several shards, one of which cannot be asked, the others are answered', async () => {
+  const down = Object.assign(Object.create(memoryStore()) as ResultStore, {
+    renew: () => Promise.reject(new Error('down')),
+  });
+  const store = shardedStore({ shards: { down, up: memoryStore() } });
+  const requests = Array.from({ length: 40 }, () => newRequest());
+  for (const request of requests) await store.claim(request);
+  const isUp = ({ id }: { id: string }) => store.placeOf(id).includes('up');
+  expect(await store.renew(requests, LONG)).toEqual(requests.map((one) => (isUp(one) ? true : null)));
+  const lost = requests.map(({ id }) => ({ id, token: 'other' }));
+  expect(await store.renew(lost, LONG)).toEqual(requests.map((one) => (isUp(one) ? false : null)));
+  await expect(
+    store.renew(
+      requests.filter((one) => !isUp(one)),
+      LONG,
+    ),
+  ).rejects.toThrow('down');
+});
+
 it('G80 a shard that cannot be swept does not keep the others from being', async () => {
   const down = Object.assign(Object.create(memoryStore()) as ResultStore, {
     sweep: () => Promise.reject(new Error('down')),

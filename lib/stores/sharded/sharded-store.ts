@@ -62,8 +62,8 @@ export class ShardedStore extends ResultStore {
     return true;
   }
 
-  async renew(claims: readonly ClaimRef[], leaseMs: number): Promise<boolean[]> {
-    const answers = claims.map(() => true);
+  async renew(claims: readonly ClaimRef[], leaseMs: number): Promise<(boolean | null)[]> {
+    const answers: (boolean | null)[] = claims.map(() => true);
     const batches = new Map<ResultStore, number[]>();
     claims.forEach(({ id }, index) => {
       for (const place of this.#homes.of(id).places) {
@@ -72,14 +72,18 @@ export class ShardedStore extends ResultStore {
         else batches.set(place, [index]);
       }
     });
-    const renewBatch = async ([place, indices]: [ResultStore, number[]]) => {
-      const renewed = await place.renew(
-        indices.map((index) => claims[index]!),
-        leaseMs,
+    const renewals = [...batches].map(([place, indices]) => {
+      const refs = indices.map((index) => claims[index]!);
+      return place.renew(refs, leaseMs).then(
+        (renewed) => indices.forEach((index, at) => (answers[index] = both(answers[index], renewed[at]))),
+        (error: unknown) => {
+          for (const index of indices) answers[index] = both(answers[index], null);
+          return { error };
+        },
       );
-      indices.forEach((index, at) => (answers[index] &&= renewed[at] === true));
-    };
-    await Promise.all([...batches].map(renewBatch));
+    });
+    const failures = (await Promise.all(renewals)).filter((failure) => failure !== undefined);
+    if (failures.length > 0 && failures.length === batches.size) throw failures[0]!.error;
     return answers;
   }
 
@@ -166,6 +170,12 @@ export class ShardedStore extends ResultStore {
 /** Results spread over several stores by their ids. @throws TypeError when an option is not what it should be. */
 export function shardedStore(options: ShardedStoreOptions): ShardedStore {
   return new ShardedStore(options);
+}
+
+/** Owned in both places, lost in one of them, or nobody can tell. */
+function both(one: boolean | null = null, other: boolean | null = null): boolean | null {
+  if (one === false || other === false) return false;
+  return one && other;
 }
 
 /** Of what the places know the most certain. */
