@@ -139,6 +139,11 @@ export class Connection {
       const xid = this.lastXid === LAST_XID ? (this.lastXid = 1) : ++this.lastXid;
       const sentAt = instant(this.clock);
       if (this.pending.push({ xid, request, sentAt, resolve, reject }) === 1) this.socket.ref();
+      // What is asked for at once goes in one packet.
+      if (this.socket.writableCorked === 0) {
+        this.socket.cork();
+        process.nextTick(() => this.socket.uncork());
+      }
       this.socket.write(new JuteWriter().int(xid).int(request.op).raw(request.body.bytes()).frame());
     });
   }

@@ -1,0 +1,332 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LockLostError } from '../../lib/idempotency.errors.js';
+import { type Proxy, startProxy } from '../support/proxy.js';
+import { killSession, startZooKeeper, type ZooKeeperServer } from '../support/zookeeper.js';
+import {
+  acquired,
+  type Client,
+  client,
+  leftAt,
+  lineAt,
+  LONG_MS,
+  loss,
+  removeFirst,
+  SESSION_MS,
+  through,
+  until,
+  watchersAt,
+} from './zookeeper-helpers.js';
+
+/** What a create of a contender holds, and nothing else that is sent. */
+const CREATE = (chunk: Buffer) => chunk.includes('world') && chunk.includes('@');
+const DELETE = (chunk: Buffer) => chunk.includes('@') && !chunk.includes('world');
+
+let server: ZooKeeperServer;
+let proxy: Proxy;
+/** Leads through the proxy. */
+let far: Client;
+/** Goes straight to the server. */
+let near: Client;
+let name: string;
+let count = 0;
+
+beforeAll(async () => {
+  server = await startZooKeeper();
+});
+beforeEach(async () => {
+  name = `order:${(count += 1)}`;
+  proxy = await startProxy(server.port);
+  far = client(through(proxy));
+  near = client(server.url);
+});
+afterEach(async () => {
+  // Reachable, so that the drivers can end their sessions.
+  proxy.pass();
+});
+
+/** With sessions that are there: an attempt on another lock made them. */
+async function connected(...clients: Client[]): Promise<void> {
+  for (const each of clients) await (await acquired(each, `other than ${name}`)).release();
+}
+
+describe('lost answers', () => {
+  it('G67 F1 an attempt whose answer was lost adopts its own node, at once', async () => {
+    await connected(far);
+    proxy.cutReply({ matching: CREATE });
+    const lease = await acquired(far, name);
+    expect(proxy.cuts).toBe(1);
+    const line = await lineAt(server, name);
+    expect(line.map(({ token }) => token)).toEqual([lease.token]);
+    expect(await near.locks.acquire(name, { ttlMs: LONG_MS })).toMatchObject({ status: 'busy' });
+    const { fence } = lease;
+    expect(await lease.release()).toBe('released');
+    expect((await acquired(near, name)).fence).toBeGreaterThan(fence);
+  });
+
+  it('F3 an attempt that never arrived is made again, and once', async () => {
+    await connected(far);
+    proxy.cutRequest({ matching: CREATE });
+    const lease = await acquired(far, name);
+    expect(proxy.cuts).toBe(1);
+    expect(await lineAt(server, name)).toHaveLength(1);
+    expect(await lease.release()).toBe('released');
+    expect(await lineAt(server, name)).toEqual([]);
+  });
+
+  it('F2 a release whose answer was lost is unknown, and frees the lock', async () => {
+    const lease = await acquired(far, name);
+    const next = acquired(near, name, { waitMs: LONG_MS });
+    await until(async () => (await lineAt(server, name)).length === 2);
+    proxy.cutReply({ matching: DELETE });
+    expect(await lease.release()).toBe('unknown');
+    expect((await next).fence).toBeGreaterThan(lease.fence);
+  });
+
+  it('F3 a release that never arrived is made in the background', async () => {
+    const lease = await acquired(far, name);
+    proxy.cutRequest({ matching: DELETE });
+    expect(await lease.release()).toBe('unknown');
+    await (await acquired(near, name, { waitMs: LONG_MS })).release();
+    await until(async () => (await lineAt(server, name)).length === 0);
+  });
+
+  it('G67 of an attempt that a session did not survive nothing is adopted', async () => {
+    await connected(far);
+    proxy.cutReply({ matching: CREATE, once: false });
+    const cut = proxy.nextCut();
+    const first = far.lock.acquire(name, 'mine', LONG_MS);
+    await cut;
+    proxy.drop();
+    await until(async () => (await lineAt(server, name)).length === 1);
+    const [old] = await lineAt(server, name);
+    await killSession(server, old!.session);
+    proxy.pass();
+    proxy.closeConnections();
+    const answer = await first;
+    const [fresh, ...others] = await lineAt(server, name);
+    expect(others).toEqual([]);
+    expect(answer).toMatchObject({ acquired: true });
+    expect(fresh).toMatchObject({ token: 'mine' });
+    expect(fresh!.session).not.toBe(old!.session);
+  });
+});
+
+describe('the session', () => {
+  it('F17 G12 killed at the server: the lock is lost, once, and the next attempt has a new session', async () => {
+    const lease = await acquired(far, name);
+    const [before] = await lineAt(server, name);
+    const lost = loss(lease);
+    await killSession(server, before!.session);
+    await lost;
+    expect(() => lease.assertHeld()).toThrow(LockLostError);
+    expect(lease.signal.reason).toBeInstanceOf(LockLostError);
+    const again = await acquired(far, name);
+    expect(again.fence).toBeGreaterThan(lease.fence);
+    expect(await lease.release()).not.toBe('released');
+    expect(() => again.assertHeld()).not.toThrow();
+    expect((await lineAt(server, name)).map(({ session }) => session)).not.toContain(before!.session);
+  });
+
+  it('F4 G67 in a black hole: lost before the server gives the lock away, which it does', async () => {
+    const lease = await acquired(far, name);
+    const lost = loss(lease);
+    const next = near.locks.acquire(name, { ttlMs: LONG_MS, waitMs: LONG_MS });
+    await until(async () => (await lineAt(server, name)).length === 2);
+    proxy.drop();
+    let isGone = false;
+    const gone = next.then((result) => {
+      isGone = true;
+      return result;
+    });
+    await lost;
+    expect(isGone).toBe(false);
+    expect(await lineAt(server, name)).toHaveLength(2);
+    expect(() => lease.assertHeld()).toThrow(LockLostError);
+    const meanwhile = await far.locks.acquire(`${name}, too`, { ttlMs: LONG_MS });
+    expect(meanwhile.status).toBe('unavailable');
+    const result = await gone;
+    expect(result).toMatchObject({ status: 'acquired' });
+    proxy.pass();
+    expect(await lease.release()).not.toBe('released');
+    expect(await lineAt(server, name)).toHaveLength(1);
+  });
+
+  it('suspended is not lost: a short black hole changes nothing', async () => {
+    const patient = client(through(proxy), { sessionTimeoutMs: 6_000 });
+    const lease = await acquired(patient, name);
+    const before = await lineAt(server, name);
+    proxy.drop();
+    await sleep(2_200);
+    proxy.pass();
+    await (await acquired(patient, `${name}, too`, { waitMs: LONG_MS })).release();
+    expect(lease.remainingMs()).toBeGreaterThan(0);
+    expect(lease.signal.aborted).toBe(false);
+    await lease.extend();
+    expect(await lineAt(server, name)).toEqual(before);
+    expect(await lease.release()).toBe('released');
+  });
+
+  it('F17 a broken connection: the same session goes on, and waiters with it', async () => {
+    const lease = await acquired(near, name);
+    const waiting = acquired(far, name, { waitMs: LONG_MS });
+    await until(async () => (await lineAt(server, name)).length === 2);
+    const before = await lineAt(server, name);
+    for (let i = 0; i < 3; i++) {
+      proxy.closeConnections();
+      await until(() => proxy.connections > 0);
+      await sleep(50);
+    }
+    expect(await lineAt(server, name)).toEqual(before);
+    await lease.release();
+    expect((await waiting).fence).toBeGreaterThan(lease.fence);
+  });
+
+  it('F17 expires while its contender waits: it stands in line anew', async () => {
+    const lease = await acquired(near, name);
+    const waiting = acquired(far, name, { waitMs: LONG_MS });
+    await until(async () => (await lineAt(server, name)).length === 2);
+    const [, waiter] = await lineAt(server, name);
+    await killSession(server, waiter!.session);
+    await until(async () => {
+      const [, another] = await lineAt(server, name);
+      return another !== undefined && another.session !== waiter!.session;
+    });
+    await lease.release();
+    expect((await waiting).fence).toBeGreaterThan(lease.fence);
+  });
+
+  it('resumed: a node that is gone meanwhile is a lock that is lost', async () => {
+    const patient = client(through(proxy), { sessionTimeoutMs: 10_000 });
+    const lease = await acquired(patient, name);
+    const lost = loss(lease);
+    proxy.drop();
+    await removeFirst(server, name);
+    proxy.pass();
+    proxy.closeConnections();
+    await lost;
+    expect(() => lease.assertHeld()).toThrow(LockLostError);
+  });
+
+  it('F8 a node that an operator removed is a lock that is lost, when it is prolonged', async () => {
+    const lease = await acquired(near, name);
+    await removeFirst(server, name);
+    await expect(lease.extend()).rejects.toThrow(LockLostError);
+    expect(lease.signal.aborted).toBe(true);
+    expect(await lease.release()).toBe('not-held');
+  });
+
+  it('F10 a grant that is slow to arrive is none, and leaves nobody in line', async () => {
+    await connected(far);
+    proxy.delay(SESSION_MS);
+    expect(await far.locks.acquire(name, { ttlMs: LONG_MS })).toMatchObject({ status: 'unavailable' });
+    proxy.pass();
+    await (await acquired(near, name, { waitMs: LONG_MS })).release();
+    expect(await lineAt(server, name)).toEqual([]);
+  });
+});
+
+describe('the line', () => {
+  it('G67 only the one before is watched', async () => {
+    const lease = await acquired(near, name);
+    const waiting = [client(server.url), client(server.url), client(server.url)];
+    const results: Promise<unknown>[] = [];
+    for (const [at, waiter] of waiting.entries()) {
+      results.push(waiter.locks.using(name, { ttlMs: LONG_MS, waitMs: LONG_MS }, () => undefined));
+      await until(async () => (await lineAt(server, name)).length === at + 2);
+    }
+    await until(async () => (await watchersAt(server, name)).join() === '1,1,1,0');
+    await lease.release();
+    await Promise.all(results);
+    expect(await lineAt(server, name)).toEqual([]);
+  });
+
+  it.each<[string, (waiter: Client, signal: AbortSignal) => Promise<{ status: string }>, string]>([
+    ['time-out', ({ locks }) => locks.acquire(name, { ttlMs: LONG_MS, waitMs: 200 }), 'timeout'],
+    ['not waiting', ({ locks }) => locks.acquire(name, { ttlMs: LONG_MS }), 'busy'],
+    [
+      'abort',
+      ({ locks }, signal) => locks.acquire(name, { ttlMs: LONG_MS, waitMs: LONG_MS, signal }),
+      'aborted',
+    ],
+  ])('G67 G18 giving up removes the own node only: %s', async (_, give, status) => {
+    const lease = await acquired(near, name);
+    const result = await give(far, AbortSignal.timeout(200));
+    expect(result.status).toBe(status);
+    await until(async () => (await lineAt(server, name)).length === 1);
+    expect((await lineAt(server, name))[0]).toMatchObject({ token: lease.token });
+  });
+
+  it('G67 what is given up while no server answers is removed as soon as one does', async () => {
+    const patient = client(through(proxy), { sessionTimeoutMs: 20_000 });
+    const lease = await acquired(near, name);
+    const abort = new AbortController();
+    const waiting = patient.locks.acquire(name, { ttlMs: LONG_MS, waitMs: LONG_MS, signal: abort.signal });
+    await until(async () => (await lineAt(server, name)).length === 2);
+    proxy.drop();
+    abort.abort();
+    expect((await waiting).status).toBe('aborted');
+    expect(await lineAt(server, name)).toHaveLength(2);
+    proxy.pass();
+    proxy.closeConnections();
+    await until(async () => (await lineAt(server, name)).length === 1);
+    await lease.release();
+  });
+
+  it('leaves no node behind', async () => {
+    const names = [1, 2, 3, 4].map((at) => `${name} ${at}`);
+    const contend = (each: Client) =>
+      names.map((one) =>
+        each.locks.using(one, { ttlMs: LONG_MS, waitMs: LONG_MS }, async () => {
+          expect(await leftAt(server, [one])).toEqual([one]);
+        }),
+      );
+    await Promise.all([near, far, client(server.url)].flatMap(contend));
+    await until(async () => (await leftAt(server, names)).length === 0);
+  });
+
+  it('G85 servers that accept and say nothing are passed over', async () => {
+    proxy.drop();
+    const both = client(`${through(proxy, proxy, proxy)},${server.url}`);
+    await (await acquired(both, name)).release();
+  });
+});
+
+describe('a server that stops', () => {
+  it('F5 SIGSTOP: the lock is lost in time, and free again after', async () => {
+    const lease = await acquired(near, name);
+    const lost = loss(lease);
+    const stoppedAt = performance.now();
+    await server.pause();
+    try {
+      const lostAfter = (await lost) - stoppedAt;
+      expect(lostAfter).toBeLessThan(SESSION_MS);
+      expect((await near.locks.acquire(name, { ttlMs: LONG_MS })).status).toBe('unavailable');
+    } finally {
+      await server.resume();
+    }
+    await (await acquired(far, name, { waitMs: LONG_MS })).release();
+  });
+
+  it('killed and started again: who held before has lost it or has it still, and fences go on', async () => {
+    const lease = await acquired(near, name);
+    await server.kill();
+    await server.restart();
+    const held = lease.remainingMs() > 0;
+    if (held) expect(await lease.release()).not.toBe('not-held');
+    const next = await acquired(far, name, { waitMs: LONG_MS });
+    expect(lease.remainingMs()).toBe(0);
+    expect(next.fence).toBeGreaterThan(lease.fence);
+    await next.release();
+  });
+
+  it('G71 closing ends sessions and timers, and what is asked afterwards is unavailable', async () => {
+    const lease = await acquired(near, name);
+    const waiting = far.locks.acquire(name, { ttlMs: LONG_MS, waitMs: LONG_MS });
+    await until(async () => (await lineAt(server, name)).length === 2);
+    await Promise.all([near.locks.close(), far.locks.close()]);
+    expect(lease.signal.aborted).toBe(true);
+    expect((await waiting).status).toBe('unavailable');
+    expect(await lineAt(server, name)).toEqual([]);
+    expect((await near.locks.acquire(name, { ttlMs: LONG_MS })).status).toBe('unavailable');
+  });
+});
