@@ -198,7 +198,8 @@ describe('the session', () => {
 
   it('resumed: a node that is gone meanwhile is a lock that is lost', async () => {
     const patient = client(through(proxy), { sessionTimeoutMs: 10_000 });
-    const lease = await acquired(patient, name);
+    // Its renewal is far off.
+    const lease = await acquired(patient, name, { ttlMs: 600_000 });
     const lost = loss(lease);
     proxy.drop();
     await removeFirst(server, name);
