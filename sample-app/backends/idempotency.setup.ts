@@ -6,6 +6,7 @@ import {
   type ResultStore,
 } from 'nestjs-idempotent';
 import { redisLock } from 'nestjs-idempotent/locks/redis';
+import { zookeeperLock } from 'nestjs-idempotent/locks/zookeeper';
 import { redisStore } from 'nestjs-idempotent/stores/redis';
 import { shardedStore, typeOrmStore } from 'nestjs-idempotent/stores/typeorm';
 import type { DataSource } from 'typeorm';
@@ -31,7 +32,7 @@ export async function idempotencyOptions(
   };
 }
 
-function lockOf({ LOCK }: Environment, redis: RedisConnection): LockDriver | undefined {
+function lockOf({ LOCK, ZOOKEEPER_URL }: Environment, redis: RedisConnection): LockDriver | undefined {
   switch (LOCK) {
     case 'none':
       return undefined;
@@ -39,6 +40,9 @@ function lockOf({ LOCK }: Environment, redis: RedisConnection): LockDriver | und
       return memoryLock();
     case 'redis':
       return redisLock({ client: redis.client });
+    case 'zookeeper':
+      // The module ends its session at shutdown.
+      return zookeeperLock({ connect: ZOOKEEPER_URL! });
   }
 }
 

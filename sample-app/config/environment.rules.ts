@@ -66,6 +66,21 @@ export function AddressLike(pattern: RegExp, address: Address): PropertyDecorato
   });
 }
 
+/** Where the servers of one backend are, all in one text. */
+export function ConnectStringLike(
+  pattern: RegExp,
+  { form, needed }: Pick<Address, 'form' | 'needed'>,
+): PropertyDecorator {
+  return rule({
+    passes: (value) => typeof value === 'string' && pattern.test(value),
+    fix: (value, environment) => {
+      const why = value === undefined && needed?.(environment);
+      return `it must be ${form}${why ? `, because ${why}` : ''}`;
+    },
+    isNeeded: (environment) => Boolean(needed?.(environment)),
+  });
+}
+
 export function addressesOf(value: string): string[] {
   return value.split(',').map((address) => address.trim());
 }

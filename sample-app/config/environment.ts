@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AddressLike, NotYet, OneOf, Whole } from './environment.rules.js';
+import { AddressLike, ConnectStringLike, NotYet, OneOf, Whole } from './environment.rules.js';
 
 /** What the app is told from outside, with its defaults. Also the injection token. */
 export class Environment {
@@ -12,8 +12,8 @@ export class Environment {
   HTTP: 'express' | 'fastify' = 'express';
 
   /** The lock in front of the results. None: the results alone decide. */
-  @OneOf(['none', 'memory', 'redis'], { later: ['redlock', 'zookeeper', 'sql', 'sql-quorum'] })
-  LOCK: 'none' | 'memory' | 'redis' = 'memory';
+  @OneOf(['none', 'memory', 'redis', 'zookeeper'], { later: ['redlock', 'sql', 'sql-quorum'] })
+  LOCK: 'none' | 'memory' | 'redis' | 'zookeeper' = 'memory';
 
   /** Where results are kept. Memory serves one process and ends with it. */
   @OneOf(['sql', 'redis', 'memory', 'sharded'])
@@ -38,7 +38,10 @@ export class Environment {
   })
   REDIS_URL: string | undefined = undefined;
 
-  @NotYet('LOCK=zookeeper')
+  @ConnectStringLike(/^[^\s,/:]+(:\d{1,5})?(,[^\s,/:]+(:\d{1,5})?)*(\/[^\s/]+)*$/, {
+    form: 'HOST:PORT or HOST:PORT,HOST:PORT,HOST:PORT',
+    needed: ({ LOCK }) => LOCK === 'zookeeper' && 'LOCK is zookeeper',
+  })
   ZOOKEEPER_URL: string | undefined = undefined;
 
   /** Without it a queue inside of the process stands in. */

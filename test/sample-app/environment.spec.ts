@@ -12,10 +12,10 @@ const REFUSED: Record<string, [value: string, message: string][]> = {
   ],
   HTTP: [['koa', 'HTTP is "koa"; it must be express or fastify']],
   LOCK: [
-    ['mutex', 'LOCK is "mutex"; it must be none, memory or redis'],
-    ...['redlock', 'zookeeper', 'sql', 'sql-quorum'].map((lock): [string, string] => [
+    ['mutex', 'LOCK is "mutex"; it must be none, memory, redis or zookeeper'],
+    ...['redlock', 'sql', 'sql-quorum'].map((lock): [string, string] => [
       lock,
-      `LOCK is "${lock}"; that is not available in this version; it must be none, memory or redis`,
+      `LOCK is "${lock}"; that is not available in this version; it must be none, memory, redis or zookeeper`,
     ]),
   ],
   STORE: [['SQL', 'STORE is "SQL"; it must be sql, redis, memory or sharded']],
@@ -30,10 +30,9 @@ const REFUSED: Record<string, [value: string, message: string][]> = {
     ['redis://a,redis://b', 'locks over several Redis servers are not available in this version'],
   ],
   ZOOKEEPER_URL: [
-    [
-      'zk:2181',
-      'ZOOKEEPER_URL is "zk:2181"; it is for LOCK=zookeeper, which is not available in this version',
-    ],
+    ['zk:x', 'ZOOKEEPER_URL is "zk:x"; it must be HOST:PORT or HOST:PORT,HOST:PORT,HOST:PORT'],
+    ['zk://a:2181', 'ZOOKEEPER_URL is "zk://a:2181"; it must be HOST:PORT'],
+    ['a:2181,', 'ZOOKEEPER_URL is "a:2181,"; it must be HOST:PORT'],
   ],
   AMQP_URL: [
     [
@@ -91,6 +90,14 @@ it.each(['', 'mysql://a/x', 'mysql://a/x,mysql://a/x', 'mysql://a/x,b', 'mysql:/
   },
 );
 
+it('LOCK=zookeeper needs ZOOKEEPER_URL', () => {
+  expect(() => readEnvironment({ LOCK: 'zookeeper' })).toThrow(
+    'ZOOKEEPER_URL is missing; it must be HOST:PORT or HOST:PORT,HOST:PORT,HOST:PORT, because LOCK is zookeeper',
+  );
+  const environment = { LOCK: 'zookeeper', ZOOKEEPER_URL: 'zk1:2181,zk2,10.0.0.3:2181/app' };
+  expect(readEnvironment(environment)).toMatchObject(environment);
+});
+
 it('names everything that is wrong, each in a line, and no password', () => {
   const read = () => readEnvironment({ PORT: 'x', LOCK: 'y', DATABASE_URL: 'pg://me:secret@db/shop' });
   expect(read).toThrow(
@@ -102,11 +109,11 @@ it('names everything that is wrong, each in a line, and no password', () => {
 it(
   'a wrong variable ends the start with code 1 and says what it should be',
   async () => {
-    await using process = launch({ LOCK: 'zookeeper' });
+    await using process = launch({ LOCK: 'sql' });
     const { code, stderr } = await process.exited;
     expect(code).toBe(1);
     expect(stderr).toContain(
-      'LOCK is "zookeeper"; that is not available in this version; it must be none, memory or redis',
+      'LOCK is "sql"; that is not available in this version; it must be none, memory, redis or zookeeper',
     );
   },
   PATIENCE_MS,

@@ -2,7 +2,7 @@ import { systemClock } from '../../engine/clock.js';
 import type { Connection } from '../../zookeeper/connection.js';
 import { Code, ConnectionLostError, isRefusal, setData, statOf } from '../../zookeeper/protocol.js';
 import { Session } from '../../zookeeper/session.js';
-import { type AcquireAnswer, LockDriver, type LockRef } from '../lock-driver.js';
+import { type AcquireAnswer, type ExtendAnswer, LockDriver, type LockRef } from '../lock-driver.js';
 import { Attempts } from './attempts.js';
 import { Contender, keyOf } from './contender.js';
 import { HoldLimits } from './hold-limits.js';
@@ -28,8 +28,8 @@ const CLOSE_MS = 1_000;
  *
  * The client is our own, because the lock is as safe as it is: the pure JavaScript one on npm does not notice a server
  * that stopped answering and keeps operations for ever while it is not connected, the native one needs a
- * compiler, and neither tells the number of a transaction or lets a read follow a write in one round trip. It
- * speaks the plain protocol: no TLS, no SASL, no digest logins, nodes are open to whoever reaches the server.
+ * compiler, and neither tells when the request was sent whose answer proves the session. It speaks the plain
+ * protocol: no TLS, no SASL, no digest logins, nodes are open to whoever reaches the server.
  */
 export class ZooKeeperLock extends LockDriver {
   readonly name = 'zookeeper';
@@ -80,16 +80,19 @@ export class ZooKeeperLock extends LockDriver {
     });
   }
 
-  async extend(locks: readonly LockRef[], ttlMs: number): Promise<boolean[]> {
+  async extend(locks: readonly LockRef[], ttlMs: number): Promise<ExtendAnswer[]> {
     const from = performance.now();
     const held = locks.map(({ name, token }) =>
       this.#contenders.get(keyOf(folderOf(this.#root, name), token)),
     );
     if (!held.some((contender) => contender?.isHeld)) return locks.map(() => false);
     const link = await this.#session.connected(this.#session.timeoutMs / 3);
-    const answers = await Promise.all(held.map((contender) => this.#prolong(link, contender, ttlMs, from)));
-    if (this.#session.beliefMs() <= 0) throw new ConnectionLostError('ZooKeeper answered too late');
-    return answers;
+    const answers = await Promise.allSettled(
+      held.map((contender) => this.#prolong(link, contender, Math.ceil(ttlMs), from)),
+    );
+    const failed = answers.find((answer) => answer.status === 'rejected');
+    if (failed && answers.every(({ status }) => status === 'rejected')) throw failed.reason;
+    return answers.map((answer) => (answer.status === 'fulfilled' ? answer.value : null));
   }
 
   release(name: string, token: string): Promise<boolean> {
