@@ -162,7 +162,7 @@ describe('a process', () => {
 
   it('F6 stopped by SIGSTOP for longer than its session: likewise, with a smaller fence', async () => {
     await using holder = startProcess(fixture, { args: [everywhere(), name, '1000', '200'] });
-    const [, fence] = await holder.waitForLine(/^held (\d+)/).then(([line]) => line!.split(' '));
+    const [, fence] = await holder.waitForLine(/^held (\d+)/);
     const next = acquired(client(everywhere()), name, { waitMs: LONG_MS });
     await until(async () => (await lineAt(servers[0]!, name)).length === 2);
     await holder.send('stall');

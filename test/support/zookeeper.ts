@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { systemClock } from '../../lib/engine/clock.js';
 import { Connection } from '../../lib/zookeeper/connection.js';
-import { closeSession } from '../../lib/zookeeper/protocol.js';
+import { closeSession, ConnectionLostError } from '../../lib/zookeeper/protocol.js';
 import { freePort } from './ports.js';
 import { binary, findZooKeeper } from './server-binaries.js';
 import { type Server, ServerProcess } from './server-process.js';
@@ -106,13 +106,17 @@ export async function killSession({ port }: ZooKeeperServer, id: bigint): Promis
   const deaf = { proven: () => undefined, told: () => undefined, closed: () => undefined };
   const server = { host: '127.0.0.1', port };
   for (let attempt = 1; attempt <= 50; attempt++) {
-    const connection = await Connection.open(server, ticket, 2_000, deaf, systemClock);
-    const isOver = connection.ticket.id !== id;
-    // Its owner may take it back before this arrives.
-    await connection.request(closeSession()).catch(() => undefined);
-    connection.destroy('done');
-    if (isOver && attempt === 1) throw new Error('there is no such session');
-    if (isOver) return;
+    try {
+      const connection = await Connection.open(server, ticket, 2_000, deaf, systemClock);
+      const isOver = connection.ticket.id !== id;
+      if (!isOver) await connection.request(closeSession());
+      connection.destroy('done');
+      if (isOver && attempt === 1) throw new Error('there is no such session');
+      if (isOver) return;
+    } catch (error) {
+      // Its owner took it back before this arrived, or the server closed the connection before it answered.
+      if (!(error instanceof ConnectionLostError)) throw error;
+    }
   }
   throw new Error('the session could not be ended');
 }
