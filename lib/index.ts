@@ -23,6 +23,7 @@ export {
   StepNotRecordedError,
 } from './idempotency.errors.js';
 export { BackendUnavailableError } from './engine/backend.js';
+export type { Clock } from './engine/clock.js';
 export type { EngineCounters } from './engine/policy.js';
 export {
   type AcquireOptions,

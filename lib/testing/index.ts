@@ -5,3 +5,6 @@ export { describeResultStore } from './result-store/suite.js';
 export { describeStepStore } from './result-store/steps.suite.js';
 export type { StoreUnderTest } from './result-store/subject.js';
 export type { TestRunner } from './test-runner.js';
+export { type CutOptions, FaultProxy, type Matching, type ProxyMode, startProxy } from './proxy.js';
+export { type Exit, type ProcessOptions, startProcess, TestProcess } from './test-process.js';
+export { ManualClock } from './manual-clock.js';

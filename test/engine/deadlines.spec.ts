@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LockService, memoryLock, memoryStore } from 'nestjs-idempotent';
 import { redisLock } from 'nestjs-idempotent/locks/redis';
-import type { Clock } from '../../lib/engine/clock.js';
+import { ManualClock } from 'nestjs-idempotent/testing';
 import { IdempotencyEngine } from '../../lib/engine/engine.js';
 import { LeaseKeeper } from '../../lib/engine/lease-keeper.js';
 import type { CallPolicy } from '../../lib/engine/policy.js';
@@ -17,17 +17,12 @@ const LIFE_MS = 9_000;
 /** What is left to believe in, after 1 % and 2 ms of drift, when the answer is here. */
 const BELIEVED_MS = LIFE_MS - 92 - SLOW_MS;
 
-let now: number;
-const clock: Clock = { mono: () => now, wall: () => 1_700_000_000_000 + now };
-
-beforeEach(() => {
-  now = 1_000;
-});
+const clock = new ManualClock();
 
 /** The request was executed at once, but its answer was slow. */
 const slowly = async <T>(next: () => Promise<T>): Promise<T> => {
   const answer = await next();
-  now += SLOW_MS;
+  clock.advance(SLOW_MS);
   return answer;
 };
 
@@ -61,7 +56,7 @@ describe('G12 belief counts from before the request was sent', () => {
   it('of an extension by the owner', async () => {
     const locks = new LockService(wrapped(memoryLock(), { extend: slowly }), { clock });
     const lease = await acquire(locks);
-    now += 1_000;
+    clock.advance(1_000);
     await lease.extend();
     expect(lease.remainingMs()).toBe(BELIEVED_MS);
     await lease.release();
@@ -80,7 +75,7 @@ describe('G12 belief counts from before the request was sent', () => {
     const locks = new LockService(driver, { clock, keeper: new LeaseKeeper(clock, () => 0) });
     const lease = await acquire(locks, 'order:1', 1_000);
     // When the keeper's timer, which is a real one, fires after so long, the clock has to have come as far.
-    now += 300;
+    clock.advance(300);
     await renewal;
     expect(lease.remainingMs()).toBe(1_000 - 12 - SLOW_MS);
     await lease.release();

@@ -5,14 +5,14 @@ import { LockService } from '../../lib/locks/lock.service.js';
 import { MARIADB, POSTGRES, REDIS, redisUrl } from '../support/fixtures/grid.js';
 import { identityOf, TestNode } from '../support/fixtures/node.js';
 import { openStack, type Stack, type StackUrls } from '../support/fixtures/stacks.js';
-import { type Proxy, startProxy } from '../support/proxy.js';
+import { type FaultProxy, startProxy } from '../support/proxy.js';
 
 /** A life so long that nobody could have waited for its end. */
 const LEASE_MS = 25_000;
 /** ioredis sends nothing again; by default it does. */
 const ONCE: RedisOptions = { autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0 };
 
-let proxy: Proxy;
+let proxy: FaultProxy;
 let key: string;
 let stacks: Stack[] = [];
 

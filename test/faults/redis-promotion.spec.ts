@@ -4,7 +4,7 @@ import { redisStore } from 'nestjs-idempotent/stores/redis';
 import { openMigrated, POSTGRES, storeOf } from '../stores/typeorm-flavours.js';
 import { eventually } from '../support/eventually.js';
 import { TestNode } from '../support/fixtures/node.js';
-import { type Proxy, startProxy } from '../support/proxy.js';
+import { type FaultProxy, startProxy } from '../support/proxy.js';
 import { redisClient } from '../support/redis-client.js';
 import { type RedisServer, startRedis } from '../support/servers.js';
 
@@ -15,7 +15,7 @@ describe('a replica that is promoted', () => {
   let master: RedisServer;
   let replica: RedisServer;
   /** Between them. */
-  let network: Proxy;
+  let network: FaultProxy;
 
   beforeEach(async () => {
     const args = ['--repl-diskless-sync-delay', '0'];
@@ -29,7 +29,7 @@ describe('a replica that is promoted', () => {
     );
   });
   afterEach(async () => {
-    await network.stop();
+    await network.close();
     await Promise.all([master.stop(), replica.stop()]);
   });
 

@@ -4,7 +4,7 @@ import type { Redis, RedisOptions } from 'ioredis';
 import { LockService } from '../../lib/locks/lock.service.js';
 import { redlock, type RedlockOptions } from '../../lib/locks/redis/index.js';
 import { describeLockDriver } from '../support/lock-suite.js';
-import { type Proxy, startProxy } from '../support/proxy.js';
+import { type FaultProxy, startProxy } from '../support/proxy.js';
 import { redisClient } from '../support/redis-client.js';
 import { type RedisServer, startRedis } from '../support/servers.js';
 import { persistent, timed, until } from './quorum-helpers.js';
@@ -62,7 +62,7 @@ describe('five servers', () => {
     return { clients, lock };
   }
 
-  async function proxied(which: readonly number[]): Promise<{ urls: string[]; proxies: Proxy[] }> {
+  async function proxied(which: readonly number[]): Promise<{ urls: string[]; proxies: FaultProxy[] }> {
     const proxies = await Promise.all(which.map((node) => startProxy(servers[node]!.port)));
     const urls = servers.map(({ url }) => url);
     which.forEach((node, i) => (urls[node] = proxies[i]!.url(urls[node]!)));

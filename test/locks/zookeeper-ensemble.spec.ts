@@ -2,12 +2,12 @@ import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LockLease } from '../../lib/locks/lock-lease.js';
 import { startProcess } from '../support/processes.js';
-import { type Proxy, startProxy } from '../support/proxy.js';
+import { type FaultProxy, startProxy } from '../support/proxy.js';
 import { modeOf, startZooKeeperEnsemble, type ZooKeeperServer } from '../support/zookeeper.js';
 import { acquired, client, lineAt, LONG_MS, loss, through, until } from './zookeeper-helpers.js';
 
 let servers: ZooKeeperServer[];
-let proxies: Proxy[];
+let proxies: FaultProxy[];
 let name: string;
 let count = 0;
 
@@ -93,7 +93,7 @@ it('G60 G14 under faults of the network nobody is granted what another believes 
   let lastFence = 0n;
   let grants = 0;
   let losses = 0;
-  const contend = async (link: Proxy) => {
+  const contend = async (link: FaultProxy) => {
     const { locks } = client(through(link), { sessionTimeoutMs: 800 });
     while (performance.now() < end) {
       const result = await locks.acquire(name, { ttlMs: 6_000, waitMs: 2_000 });
@@ -119,7 +119,7 @@ it('G60 G14 under faults of the network nobody is granted what another believes 
     }
   };
   /** What is done to one link, until it is healed. */
-  const disturb = async (link: Proxy) => {
+  const disturb = async (link: FaultProxy) => {
     while (performance.now() < end) {
       await sleep(randomInt(100, 1_500));
       const how = randomInt(5);

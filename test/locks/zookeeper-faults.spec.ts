@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LockLostError } from '../../lib/idempotency.errors.js';
-import { type Proxy, startProxy } from '../support/proxy.js';
+import { type FaultProxy, startProxy } from '../support/proxy.js';
 import { killSession, startZooKeeper, type ZooKeeperServer } from '../support/zookeeper.js';
 import {
   acquired,
@@ -22,7 +22,7 @@ const CREATE = (chunk: Buffer) => chunk.includes('world') && chunk.includes('@')
 const DELETE = (chunk: Buffer) => chunk.includes('@') && !chunk.includes('world');
 
 let server: ZooKeeperServer;
-let proxy: Proxy;
+let proxy: FaultProxy;
 /** Leads through the proxy. */
 let far: Client;
 /** Goes straight to the server. */

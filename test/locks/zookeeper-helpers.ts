@@ -16,7 +16,7 @@ import {
   isRefusal,
   sync,
 } from '../../lib/zookeeper/protocol.js';
-import type { Proxy } from '../support/proxy.js';
+import type { FaultProxy } from '../support/proxy.js';
 import { fourLetters, type ZooKeeperServer } from '../support/zookeeper.js';
 
 export const LONG_MS = 30_000;
@@ -43,7 +43,7 @@ export function client(connect: string, options: Partial<ZooKeeperLockOptions> =
   return { lock, locks: new LockService(lock, { backendTimeoutMs: BACKEND_MS }) };
 }
 
-export function through(...proxies: Proxy[]): string {
+export function through(...proxies: FaultProxy[]): string {
   return proxies.map(({ port }) => `127.0.0.1:${port}`).join(',');
 }
 

@@ -98,6 +98,19 @@ describe('without any optional peer', () => {
     expect(await run(bare, code, 'module')).toBe('function');
   });
 
+  it('the testing entry is imported, and its suites run under node:test', async () => {
+    const code = `
+      import * as runner from 'node:test';
+      import { memoryLock } from '${NAME}';
+      import { describeLockDriver } from '${NAME}/testing';
+      describeLockDriver(runner, 'memory', async () => {
+        const driver = memoryLock();
+        return { driver, second: driver, cleanup: async () => undefined };
+      });
+    `;
+    expect(await run(bare, code, 'module')).toMatch(/pass \d\d\n.*fail 0\n/s);
+  });
+
   it('the root entry is required', async () => {
     const code = `console.log(typeof require('${NAME}').IdempotencyModule)`;
     expect(await run(bare, code, 'commonjs')).toBe('function');

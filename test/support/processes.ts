@@ -1,187 +1,33 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { resolve } from 'node:path';
-import { createInterface } from 'node:readline';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { type Guard, type Stoppable, startGuard, started, stopped } from './cleanup.js';
+import {
+  type Exit,
+  type ProcessOptions,
+  startProcess as start,
+  type TestProcess,
+} from '../../lib/testing/index.js';
+import { startGuard, started, stopped } from './cleanup.js';
+
+export type { Exit, ProcessOptions, TestProcess };
 
 const LOADER = new URL('./loader.mjs', import.meta.url).href;
 
-export interface ProcessOptions {
-  args?: string[];
-  /** Added to this process's environment. */
-  env?: Record<string, string>;
-  /** Further options of Node itself. */
-  execArgv?: string[];
-  cwd?: string;
-}
-
-export interface Exit {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stderr: string;
-}
-
-/** A Node process running a fixture. An unhandled rejection ends it. */
-export class TestProcess implements Stoppable, AsyncDisposable {
-  /** What it has printed so far. */
-  readonly lines: string[] = [];
-  /** What it has sent so far with `process.send()`. */
-  readonly messages: unknown[] = [];
-  /** Resolves when it has ended and all its output is here; never rejects. */
-  readonly exited: Promise<Exit>;
-  stderr = '';
-  #child: ChildProcess;
-  #guard: Guard;
-  #exit: Exit | undefined;
-  #news = new Set<() => void>();
-
-  constructor(
-    private readonly file: string,
-    { args = [], env = {}, execArgv = [], cwd }: ProcessOptions,
-  ) {
-    // NODE_OPTIONS are those of Jest; a fixture has its own.
-    const { NODE_OPTIONS: _, ...environment } = process.env;
-    this.#child = spawn(
-      process.execPath,
-      [
-        '--unhandled-rejections=strict',
-        '--enable-source-maps',
-        '--import',
-        LOADER,
-        ...execArgv,
-        file,
-        ...args,
-      ],
-      { cwd, env: { ...environment, ...env }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'], detached: true },
-    );
-    this.#guard = startGuard('KILL');
-    this.#guard.watch(this.#child.pid);
-    this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => (this.stderr += text));
-    createInterface({ input: this.#child.stdout! }).on('line', (line) => {
-      this.lines.push(line);
-      this.#tell();
-    });
-    this.#child.on('message', (message) => {
-      this.messages.push(message);
-      this.#tell();
-    });
-    this.exited = once(this.#child, 'close').then(
-      ([code, signal]) => this.#ended({ code, signal, stderr: this.stderr }),
-      (error) => this.#ended({ code: null, signal: null, stderr: String(error) }),
-    );
-    started(this);
-  }
-
-  get pid(): number {
-    return this.#child.pid ?? 0;
-  }
-
-  get running(): boolean {
-    return this.#exit === undefined;
-  }
-
-  /** The first line that matches, printed before or after this call. Rejects with its stderr when it ends without. */
-  waitForLine(pattern: RegExp, timeoutMs = 20_000): Promise<RegExpExecArray> {
-    return this.#waitFor(
-      () => {
-        for (const line of this.lines) {
-          const match = pattern.exec(line);
-          if (match) return match;
-        }
-        return undefined;
-      },
-      `a line like ${pattern}`,
-      timeoutMs,
-    );
-  }
-
-  /** The first message the predicate accepts. */
-  waitForMessage<T>(accepts: (message: unknown) => message is T, timeoutMs?: number): Promise<T>;
-  waitForMessage(accepts: (message: unknown) => boolean, timeoutMs?: number): Promise<unknown>;
-  waitForMessage(accepts: (message: unknown) => boolean, timeoutMs = 20_000): Promise<unknown> {
-    return this.#waitFor(() => this.messages.find(accepts), 'a message', timeoutMs);
-  }
-
-  /** Arrives there as `process.on('message')`. */
-  async send(message: object | string | number | boolean): Promise<void> {
-    await new Promise<void>((done, failed) =>
-      this.#child.send(message, (error) =>
-        error ? failed(this.#failure('cannot be sent a message', error)) : done(),
-      ),
-    );
-  }
-
-  /** Resolves once it is gone. A SIGTERM it ignores is waited for. */
-  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<Exit> {
-    this.#child.kill(signal);
-    return this.exited;
-  }
-
-  /** SIGSTOP: it runs no further, its connections and timers stand still. */
-  pause(): void {
-    this.#child.kill('SIGSTOP');
-  }
-
-  resume(): void {
-    this.#child.kill('SIGCONT');
-  }
-
-  async stop(): Promise<void> {
-    await this.kill('SIGKILL');
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.stop();
-  }
-
-  #ended(exit: Exit): Exit {
-    this.#exit = exit;
-    this.#guard.dismiss();
-    stopped(this);
-    this.#tell();
-    return exit;
-  }
-
-  #tell(): void {
-    for (const listener of this.#news) listener();
-  }
-
-  #waitFor<T>(find: () => T | undefined, what: string, timeoutMs: number): Promise<T> {
-    return new Promise((done, failed) => {
-      const look = () => {
-        const found = find();
-        if (found !== undefined) finish(() => done(found));
-        else if (this.#exit) finish(() => failed(this.#failure(`ended without ${what}`)));
-      };
-      const finish = (how: () => void) => {
-        this.#news.delete(look);
-        clearTimeout(timer);
-        how();
-      };
-      const late = () => failed(this.#failure(`gave not ${what} within ${timeoutMs} ms`));
-      const timer = setTimeout(() => finish(late), timeoutMs);
-      this.#news.add(look);
-      look();
-    });
-  }
-
-  #failure(what: string, cause?: Error): Error {
-    const exit = this.#exit ? ` (code ${this.#exit.code}, signal ${this.#exit.signal})` : '';
-    return new Error(
-      `${this.file} ${what}${exit}\nstdout:\n${this.lines.slice(-20).join('\n')}\nstderr:\n${this.stderr.slice(-4_000)}`,
-      { cause },
-    );
-  }
-}
-
 /**
- * Runs a TypeScript or JavaScript file in a Node process of its own, in which `nestjs-idempotent` is lib/.
+ * Runs a TypeScript or JavaScript file in a Node process of its own, in which `nestjs-idempotent` is lib/. It is
+ * ended with the spec file, or with the test run, however that ends.
  *
  * @param file a path from the root of the repository, or a URL: `new URL('./fixtures/x.ts', import.meta.url)`
  */
 export function startProcess(file: string | URL, options: ProcessOptions = {}): TestProcess {
   const root = fileURLToPath(new URL('../../', import.meta.url));
-  const path = fileURLToPath(typeof file === 'string' ? pathToFileURL(resolve(root, file)) : file);
-  return new TestProcess(path, options);
+  const execArgv = ['--enable-source-maps', '--import', LOADER, ...(options.execArgv ?? [])];
+  const path = typeof file === 'string' ? pathToFileURL(resolve(root, file)) : file;
+  const child = started(start(path, { ...options, execArgv }));
+  const guard = startGuard('KILL');
+  guard.watch(child.pid);
+  void child.exited.then(() => {
+    guard.dismiss();
+    stopped(child);
+  });
+  return child;
 }

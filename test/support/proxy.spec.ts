@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import mysql from 'mysql2/promise';
 import pg from 'pg';
-import { type Proxy, startProxy } from './proxy.js';
+import { type FaultProxy, startProxy } from './proxy.js';
 import { redisClient } from './redis-client.js';
 import { sharedMariaDb, sharedPostgres, sharedRedisUrl } from './servers.js';
 
@@ -16,7 +16,7 @@ beforeAll(() => {
 });
 beforeEach(() => direct.flushdb());
 
-async function through(proxy: Proxy): Promise<Redis> {
+async function through(proxy: FaultProxy): Promise<Redis> {
   const client = redisClient(proxy.url(url));
   await client.ping();
   return client;
