@@ -25,6 +25,10 @@ class Refunds {
   zipped() {
     return new StreamableFile(gzipSync(`${++ran} ${TEXT}`));
   }
+  @Post('zipped-inside') @Idempotent() zippedInside(@Res({ passthrough: true }) response: any) {
+    response.header('content-encoding', 'gzip').header('content-type', 'text/plain');
+    return new StreamableFile(gzipSync(`${++ran} ${TEXT}`));
+  }
 }
 
 const acceptsGzip = (request: any) => String(request.headers['accept-encoding']).includes('gzip');
@@ -118,12 +122,15 @@ describe.each(PLATFORMS)('%s', (platform) => {
     );
   });
 
-  it('G22 what the handler has compressed itself keeps its encoding', async () => {
-    await using app = await startApp({ platform, controllers: [Refunds] });
-    const first = await app.post('/zipped', 'k', {}, GZIP);
-    expect(first.text).toBe(`1 ${TEXT}`);
-    const replay = await app.post('/zipped', 'k', {}, GZIP);
-    expectReplayOf(first, replay);
-    expect(replay.headers.get('content-encoding')).toBe('gzip');
-  });
+  it.each(['/zipped', '/zipped-inside'])(
+    'G22 what the handler has compressed itself keeps its encoding: %s',
+    async (path) => {
+      await using app = await startApp({ platform, controllers: [Refunds] });
+      const first = await app.post(path, 'k', {}, GZIP);
+      expect(first.text).toBe(`${ran} ${TEXT}`);
+      const replay = await app.post(path, 'k', {}, GZIP);
+      expectReplayOf(first, replay);
+      expect(replay.headers.get('content-encoding')).toBe('gzip');
+    },
+  );
 });
