@@ -1,16 +1,22 @@
 import { hash } from 'node:crypto';
 import type { Ownership } from './engine/ownership.js';
+import { inStepTransaction } from './engine/step-transaction.js';
 import { Steps } from './engine/steps.js';
+import { StepError } from './idempotency.errors.js';
 import { frames } from './idempotency.frame.js';
+import type { ResultStore } from './stores/result-store.js';
+import type { StoreTransaction, TransactionManager } from './stores/store-transactions.js';
 
 /** What a handler may know and do about its own call. */
 export class IdempotencyContext {
   private madeSteps: Steps | undefined;
+  private current: StoreTransaction | undefined;
 
   /** @internal */
   constructor(
     private readonly identity: { readonly id: string; readonly key: string } | null,
     private readonly ownership: Ownership | null,
+    private readonly store?: ResultStore,
   ) {}
 
   /** The context of the call that is being handled, anywhere below the handler; undefined outside of one. */
@@ -53,6 +59,31 @@ export class IdempotencyContext {
     this.ownership?.assertHeld();
   }
 
+  /** Whether the handler runs in a transaction: whether there is a `manager`. */
+  get isTransactional(): boolean {
+    return this.current !== undefined;
+  }
+
+  /**
+   * The `EntityManager` of the handler's transaction, on a route that is `transactional`. What is written with it is
+   * committed together with the answer, or not at all.
+   *
+   * @throws Error on any other route.
+   * @throws StepError inside of a step: the step would be recorded, but what it wrote might be rolled back.
+   */
+  get manager(): TransactionManager {
+    if (!this.current)
+      throw new Error(
+        'ctx.manager: this call has no transaction; set transactional: true, or use ctx.transaction(name, work)',
+      );
+    const step = this.madeSteps?.current;
+    if (step === undefined) return this.current.manager;
+    throw new StepError(
+      `ctx.manager inside of step "${step}": the step stays recorded also when the transaction is rolled back; ` +
+        'write to the database outside of it',
+    );
+  }
+
   /**
    * A recovery point: `work` is done at most once per recorded success. On a later attempt (after a crash, or an error
    * that released the key) its recorded result is returned instead, in whatever process.
@@ -68,8 +99,41 @@ export class IdempotencyContext {
    * @throws StepNotRecordedError when `work` was done but the store could not be told.
    * @throws IdempotencyError `lease-lost` when ownership is lost: nothing was recorded.
    */
-  step<T>(name: string, work: () => T | Promise<T>): Promise<T> {
+  async step<T>(name: string, work: () => T | Promise<T>): Promise<T> {
+    if (this.current && this.store?.transactions?.isParallel === false) {
+      throw new StepError(
+        `Step "${name}" inside of a transactional handler: the database has one connection, which is in the ` +
+          'transaction, so the step could not be recorded by itself. Leave out transactional and use ctx.transaction',
+      );
+    }
     return this.steps.pass(name, work);
+  }
+
+  /**
+   * A step whose database writes commit together with the step's row: after a crash both are there, or neither, and a
+   * step that is there is never done again. `work` may run again when the database rolled it back in favour of others.
+   *
+   * @param work is given the transaction's `EntityManager`.
+   * @throws as `step`; IdempotencyError `unavailable`, `transaction-conflict`, `transaction-failed`: nothing was written.
+   */
+  async transaction<T>(name: string, work: (manager: TransactionManager) => Promise<T> | T): Promise<T> {
+    const { store, ownership } = this;
+    if (this.current) {
+      throw new StepError(
+        `ctx.transaction("${name}") inside of a transactional handler: all of it is one transaction; use ctx.manager`,
+      );
+    }
+    const transactions = store?.transactions;
+    if (!transactions) {
+      throw new StepError(
+        `ctx.transaction("${name}"): the store "${store?.name}" is not in a database the handler could write to; ` +
+          'use typeOrmStore, or ctx.step',
+      );
+    }
+    const beginWithinMs = ownership?.policy.backendTimeoutMs ?? BEGIN_WITHIN_MS;
+    return this.steps.passBy<T>(name, (record) =>
+      inStepTransaction({ transactions, beginWithinMs }, ownership, work, record),
+    );
   }
 
   /**
@@ -85,7 +149,8 @@ export class IdempotencyContext {
   }
 
   /** @internal The body begins, maybe again. */
-  bodyBegins(): void {
+  bodyBegins(transaction?: StoreTransaction): void {
+    this.current = transaction;
     this.madeSteps?.restart();
   }
 
@@ -94,4 +159,6 @@ export class IdempotencyContext {
   }
 }
 
+/** For the connection of a transaction of an unprotected call, in milliseconds. */
+const BEGIN_WITHIN_MS = 2_000;
 const NEVER_ABORTS = new AbortController().signal;

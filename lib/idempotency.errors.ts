@@ -15,6 +15,8 @@ const PROBLEMS = {
   },
   'outcome-uncertain': { status: 409, title: 'It is not known whether the request was processed' },
   'lease-lost': { status: 409, title: 'Ownership of this Idempotency-Key was lost while the request ran' },
+  'transaction-conflict': { status: 503, title: 'The request gave way to others; nothing was done' },
+  'transaction-failed': { status: 500, title: 'The transaction of the request failed; nothing was done' },
   unavailable: { status: 503, title: 'Duplicates cannot be told apart at the moment' },
   'lock-name-invalid': { status: 400, title: 'What this request would lock is not known' },
   'lock-busy': { status: 409, title: 'Another request holds the lock of this resource' },

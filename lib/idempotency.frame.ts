@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { isObservable, type Observable, ReplaySubject } from 'rxjs';
+import type { TransactionRun } from './engine/transaction-run.js';
 import type { IdempotencyContext } from './idempotency.context.js';
 
 /** How a handler's body ended. */
@@ -17,11 +18,13 @@ export class CallFrame {
   /**
    * @param target the decorated method this frame is for; others called below it are calls of their own.
    * @param stored outcome of an earlier run, answered in place of running the body.
+   * @param transaction what the body is run in.
    */
   constructor(
     readonly target: Function,
     readonly context: IdempotencyContext,
     private readonly stored?: Outcome,
+    readonly transaction?: TransactionRun,
   ) {}
 
   /** Calls `listener` when the body has ended, at once if it has already. */
@@ -52,7 +55,7 @@ export class CallFrame {
     }
     let result: unknown;
     try {
-      result = body();
+      result = this.transaction ? this.transaction.run(body) : body();
     } catch (error) {
       this.end({ error });
       throw error;

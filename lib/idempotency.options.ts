@@ -16,7 +16,9 @@ import { IdempotencyOptionsError } from './idempotency.errors.js';
 import { hours, minutes, seconds } from './durations.js';
 import type { Reconcile } from './idempotency.reconcile.js';
 import type { LockDriver } from './locks/lock-driver.js';
+import type { TransactionTerms } from './engine/policy.js';
 import type { ResultStore } from './stores/result-store.js';
+import type { IsolationLevel } from './stores/store-transactions.js';
 import { DEFAULT_RESPONSE_HEADERS, isForbiddenHeader } from './transports/response-headers.js';
 
 /** Who owns a key: part of its identity. Never derived from a token that rotates. */
@@ -58,10 +60,25 @@ export interface IdempotentOptions {
   fingerprint?: (call: IdempotentCall) => unknown;
   /** False: a call without a key runs unprotected. @default true */
   required?: boolean;
+  /**
+   * The handler, its database writes through `ctx.manager` and the result commit in one transaction of the store's
+   * database. For `typeOrmStore` only. @default false
+   */
+  transactional?: boolean | TransactionalOptions;
   /** Beyond it the result is recorded without a body: duplicates get 409, the handler never runs again. @default 1 048 576 */
   maxResponseBytes?: number;
   /** Replayed headers; a name may end in `*`. @default location, etag, link, last-modified, content-* (not length, encoding) */
   responseHeaders?: readonly string[];
+}
+
+export interface TransactionalOptions {
+  /**
+   * Above READ COMMITTED the claim is not renewed, as that would count as a change by others: the call then has one
+   * `leaseMs`. SQLite is always serializable. @default the database's, but at least READ COMMITTED
+   */
+  isolation?: IsolationLevel;
+  /** How often the whole is run again when the database rolled it back in favour of others. @default 3 */
+  retries?: number;
 }
 
 export interface IdempotencyModuleOptions extends IdempotentOptions {
@@ -76,8 +93,8 @@ export interface IdempotencyModuleOptions extends IdempotentOptions {
 }
 
 /** Options of a route with every default filled in. */
-export type ResolvedOptions = Required<Omit<IdempotentOptions, OptionsWithoutDefault>> &
-  Pick<IdempotentOptions, OptionsWithoutDefault>;
+export type ResolvedOptions = Required<Omit<IdempotentOptions, OptionsWithoutDefault | 'transactional'>> &
+  Pick<IdempotentOptions, OptionsWithoutDefault> & { readonly transactional: false | TransactionTerms };
 
 type OptionsWithoutDefault = 'scope' | 'fingerprint' | 'reconcile';
 
@@ -93,6 +110,7 @@ const DEFAULTS: ResolvedOptions = {
   reconcileTimeoutMs: seconds(5),
   backendTimeoutMs: seconds(2),
   required: true,
+  transactional: false,
   maxResponseBytes: 1024 * 1024,
   responseHeaders: DEFAULT_RESPONSE_HEADERS,
 };
@@ -152,6 +170,12 @@ class RouteOptionsShape {
   maxResponseBytes?: unknown;
   @Optional()
   @Passing(
+    `true, false or { isolation: 'READ COMMITTED', 'REPEATABLE READ' or 'SERIALIZABLE', retries: an integer from 0 to 100 }`,
+    isTransactional,
+  )
+  transactional?: unknown;
+  @Optional()
+  @Passing(
     'a list of header names without Set-Cookie, Date, hop-by-hop, tracing and rate-limit headers, which are never replayed',
     isHeaderList,
   )
@@ -199,13 +223,26 @@ export function resolveOptions(
 ): ResolvedOptions {
   check(new RouteOptionsShape(), route, where);
   const { principal: _p, store: _s, lock: _l, sweep: _w, ...ofModule } = module;
-  const resolved = { ...DEFAULTS, ...definedOnly(ofModule), ...definedOnly(route) };
+  const merged = { ...DEFAULTS, ...definedOnly(ofModule), ...definedOnly(route) };
+  const resolved: ResolvedOptions = { ...merged, transactional: transactionTerms(merged.transactional) };
+  if (resolved.transactional && !module.store.transactions) {
+    throw new IdempotencyOptionsError(
+      `${where}: transactional is ${show(merged.transactional)}, but the store "${module.store.name}" has no transactions ` +
+        'the handler could write in; use typeOrmStore({ dataSource }), or leave transactional out',
+    );
+  }
   if (resolved.maxHoldMs < resolved.leaseMs) {
     throw new IdempotencyOptionsError(
       `${where}: maxHoldMs is ${resolved.maxHoldMs}; it must be at least leaseMs, which is ${resolved.leaseMs}`,
     );
   }
   return resolved;
+}
+
+function transactionTerms(option: boolean | TransactionalOptions): false | TransactionTerms {
+  if (option === false) return false;
+  const { isolation, retries = 3 } = option === true ? {} : option;
+  return { isolation, retries };
 }
 
 /** @throws IdempotencyOptionsError with a line for every option that is wrong, or is none. */
@@ -244,6 +281,20 @@ function isHeaderList(value: unknown): boolean {
   return (
     Array.isArray(value) &&
     value.every((name) => typeof name === 'string' && name !== '' && !isForbiddenHeader(name))
+  );
+}
+
+const ISOLATION_LEVELS: readonly unknown[] = ['READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE'];
+
+function isTransactional(value: unknown): boolean {
+  if (typeof value === 'boolean') return true;
+  if (typeof value !== 'object' || value === null) return false;
+  const { isolation, retries = 0, ...others } = value as Record<string, unknown>;
+  const isCount = Number.isSafeInteger(retries) && (retries as number) >= 0 && (retries as number) <= 100;
+  return (
+    (isolation === undefined || ISOLATION_LEVELS.includes(isolation)) &&
+    isCount &&
+    Object.keys(others).length === 0
   );
 }
 

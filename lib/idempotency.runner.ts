@@ -4,6 +4,8 @@ import { IdempotencyEngine } from './engine/engine.js';
 import type { Ownership, Settlement } from './engine/ownership.js';
 import type { CallIdentity } from './engine/policy.js';
 import type { FindOut } from './engine/reconciler.js';
+import { isConflict, isUncertain } from './engine/step-transaction.js';
+import type { TransactionRun } from './engine/transaction-run.js';
 import type { ErrorDecision, IdempotentCall } from './idempotency.call.js';
 import { IdempotencyContext } from './idempotency.context.js';
 import { IdempotencyError } from './idempotency.errors.js';
@@ -12,6 +14,7 @@ import type { ReconcileHooks } from './idempotency.reconcile.js';
 import type { IdempotentRoute } from './idempotency.route.js';
 import type { ResolvedOptions } from './idempotency.options.js';
 import { decodeOutcome, encodeOutcome } from './idempotency.value.js';
+import type { StoredResponse } from './stores/result-store.js';
 
 export interface RunResult<T> {
   readonly value: T;
@@ -26,6 +29,8 @@ export interface ValueCall {
   readonly policy: ResolvedOptions;
   readonly decide: (error: unknown) => ErrorDecision;
   readonly findOut?: FindOut | undefined;
+  /** True: the work is the body itself, and not what leads to a decorated method, which reports its begin. */
+  readonly isBody?: boolean;
 }
 
 /** Runs calls whose answer is what they return: claim, run, record, return. */
@@ -45,7 +50,7 @@ export class ValueRunner {
     work: () => unknown,
   ): Promise<unknown> {
     const identity = await route.identify(call);
-    if (!identity) return frames.run(new CallFrame(target, new IdempotencyContext(null, null)), work);
+    if (!identity) return frames.run(this.frame(target, route.policy, null, null), work);
     const decide = (error: unknown) => route.decide(error, call, (message) => this.logger.error(message));
     const findOut = this.hooks?.of(identity, route.policy, call);
     const { value } = await this.run({ identity, policy: route.policy, decide, findOut }, target, work);
@@ -57,34 +62,75 @@ export class ValueRunner {
    * @throws what `work` throws; IdempotencyError when the call is refused.
    */
   async run<T>(
-    { identity, policy, decide, findOut }: ValueCall,
+    { identity, policy, decide, findOut, isBody }: ValueCall,
     target: Function,
     work: () => T,
   ): Promise<RunResult<Awaited<T>>> {
     const begun = await this.engine.begin(identity, policy, findOut);
     if (begun.kind === 'replay') return this.replayed(decodeOutcome(begun.response), begun.attempt);
     const ownership = begun.kind === 'run' ? begun.ownership : null;
-    const frame = new CallFrame(target, new IdempotencyContext(identity, ownership));
-    const outcome = await frames.run(frame, () => outcomeOf(work));
-    if (ownership) {
-      const settlement = await this.settle(ownership, outcome, decide);
-      if (!settlement.recorded) return this.superseded(settlement);
+    const first = this.frame(target, policy, identity, ownership);
+    const { context, transaction } = first;
+    for (let frame = first; ; frame = new CallFrame(target, context, undefined, transaction)) {
+      const body = transaction && isBody ? () => frame.enter(work) : work;
+      const outcome = await frames.run(frame, () => outcomeOf(body));
+      if (ownership) {
+        if ('error' in outcome) await transaction?.rollback();
+        const settlement = await this.settle(ownership, outcome, decide, transaction);
+        if (settlement === 'again') continue;
+        if (!settlement.recorded) return this.superseded(settlement);
+      }
+      if ('error' in outcome) throw outcome.error;
+      return { value: outcome.value as Awaited<T>, replayed: false, attempt: ownership?.attempt ?? 1 };
     }
-    if ('error' in outcome) throw outcome.error;
-    return { value: outcome.value as Awaited<T>, replayed: false, attempt: ownership?.attempt ?? 1 };
   }
 
+  private frame(
+    target: Function,
+    policy: ResolvedOptions,
+    identity: CallIdentity | null,
+    ownership: Ownership | null,
+  ): CallFrame {
+    const context = new IdempotencyContext(identity, ownership, this.engine.store);
+    const transaction = this.engine.transactionOf(policy, ownership, context);
+    return new CallFrame(target, context, undefined, transaction);
+  }
+
+  /** @returns `again`: the transaction gave way to others at its very end, and is to be run again. */
   private async settle(
     ownership: Ownership,
     outcome: Outcome,
     decide: (error: unknown) => ErrorDecision,
-  ): Promise<Settlement> {
+    transaction: TransactionRun | undefined,
+  ): Promise<Settlement | 'again'> {
     const decision = 'error' in outcome ? decide(outcome.error) : 'replay';
-    if (decision === 'replay')
-      return ownership.complete(encodeOutcome(outcome, ownership.policy.maxResponseBytes));
+    if (decision === 'replay') {
+      const response = encodeOutcome(outcome, ownership.policy.maxResponseBytes);
+      return transaction?.isOpen
+        ? this.commit(ownership, transaction, response)
+        : ownership.complete(response);
+    }
     if (decision === 'uncertain') await ownership.markUncertain();
     else await ownership.release('keep');
     return { recorded: true };
+  }
+
+  private async commit(
+    ownership: Ownership,
+    transaction: TransactionRun,
+    response: StoredResponse,
+  ): Promise<Settlement | 'again'> {
+    try {
+      return await transaction.commit(response);
+    } catch (error) {
+      if (isConflict(error) && transaction.mayRunAgain) {
+        await transaction.pause();
+        return 'again';
+      }
+      if (isUncertain(error)) ownership.leaveToRecord();
+      else await ownership.release('keep');
+      throw error;
+    }
   }
 
   /** A late owner answers what its successor recorded; its own result is nobody's. */

@@ -71,9 +71,8 @@ export class IdempotencyService {
     const onError = (error: unknown) =>
       decide(policy.onError, error, call, (message) => this.logger.error(message));
     const findOut = this.hooks.of(identity, policy, call);
-    const result = await this.runner.run({ identity, policy, decide: onError, findOut }, work, () =>
-      work(IdempotencyContext.current()!),
-    );
+    const valueCall = { identity, policy, decide: onError, findOut, isBody: true };
+    const result = await this.runner.run(valueCall, work, () => work(IdempotencyContext.current()!));
     return result;
   }
 

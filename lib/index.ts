@@ -6,7 +6,12 @@ export { IdempotencyInterceptor } from './idempotency.interceptor.js';
 export { IdempotencyContext } from './idempotency.context.js';
 export { type FindRequest, IdempotencyService, type RunRequest } from './idempotency.service.js';
 export type { RunResult } from './idempotency.runner.js';
-export type { IdempotencyModuleOptions, IdempotentOptions, Principal } from './idempotency.options.js';
+export type {
+  IdempotencyModuleOptions,
+  IdempotentOptions,
+  Principal,
+  TransactionalOptions,
+} from './idempotency.options.js';
 export type { ErrorDecision, IdempotentCall, OnError } from './idempotency.call.js';
 export type { ErrorAnswer, GivenAnswer, HttpAnswer, ValueAnswer } from './idempotency.answer.js';
 export type { Reconcile, ReconcileAnswer, UncertainCall } from './idempotency.reconcile.js';
@@ -46,5 +51,11 @@ export {
   type StoredRecord,
   type StoredResponse,
 } from './stores/result-store.js';
+export type {
+  IsolationLevel,
+  StoreTransaction,
+  StoreTransactions,
+  TransactionManager,
+} from './stores/store-transactions.js';
 export type { StepRecord, StepStore, StoredStep } from './stores/step-store.js';
 export { days, hours, minutes, seconds } from './durations.js';

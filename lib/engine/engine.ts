@@ -8,6 +8,7 @@ import { Lease, type LeaseSource } from './lease.js';
 import { LeaseKeeper } from './lease-keeper.js';
 import { type FindOut, Reconciler } from './reconciler.js';
 import { Ownership, type OwnershipSupport, type Seen } from './ownership.js';
+import { TransactionRun, type TransactionUser } from './transaction-run.js';
 import type { CallIdentity, CallPolicy, EngineCounters, EngineLog } from './policy.js';
 
 /** What a duplicate of a running call is told to wait before it asks again, in milliseconds. */
@@ -89,6 +90,10 @@ export class IdempotencyEngine {
     this.claims = this.newSource();
   }
 
+  get store(): ResultStore {
+    return this.options.store;
+  }
+
   /** Calls of this process that own their key at the moment. */
   get running(): number {
     return this.owned.size;
@@ -109,6 +114,18 @@ export class IdempotencyEngine {
       if (!(error instanceof BackendUnavailableError)) throw error;
       return this.unavailable(identity, policy, error);
     });
+  }
+
+  /** The transactions of a call whose route is transactional; undefined of any other. */
+  transactionOf(
+    policy: CallPolicy,
+    ownership: Ownership | null,
+    user: TransactionUser,
+  ): TransactionRun | undefined {
+    const { transactional } = policy;
+    if (!transactional) return undefined;
+    // That the store has some was checked at start-up.
+    return new TransactionRun(this.options.store.transactions!, transactional, policy, ownership, user);
   }
 
   /** Puts the answer a recorded value was made into in its place. Failing costs only making it again. */
@@ -217,7 +234,7 @@ export class IdempotencyEngine {
         token: grant.token,
         fence: grant.fence,
         ttlMs: policy.leaseMs,
-        maxHoldMs: policy.maxHoldMs,
+        maxHoldMs: isRenewable(policy) ? policy.maxHoldMs : 0,
         source: store.placeOf ? this.sourceOf(store.placeOf(identity.id)) : this.claims,
         lostError: leaseLost,
         companion: grant.lock,
@@ -291,6 +308,14 @@ export class IdempotencyEngine {
     log.warn(`${where} refused: ${cause.message}`);
     throw new IdempotencyError('unavailable', { retryAfterMs: RETRY_AFTER_MS, cause });
   }
+}
+
+/**
+ * A transaction that sees the database as it was when it began cannot complete a record that was renewed since: that
+ * counts as a change by others. Such a call has one lease.
+ */
+function isRenewable({ transactional }: CallPolicy): boolean {
+  return !transactional || (transactional.isolation ?? 'READ COMMITTED') === 'READ COMMITTED';
 }
 
 /** Another payload has nothing to learn from a claim under way, and who does not wait has no time for one that does. */

@@ -1,8 +1,10 @@
 import type { LockLease } from '../locks/lock-lease.js';
 import type { ResultStore, StoredRecord, StoredResponse } from '../stores/result-store.js';
 import type { StepRecord, StepStore, StoredStep } from '../stores/step-store.js';
+import type { StoreTransaction } from '../stores/store-transactions.js';
 import { leaseLost, StepError } from '../idempotency.errors.js';
 import { BackendUnavailableError, pause, within } from './backend.js';
+import { type CommittedClaim, commitWith } from './commit.js';
 import type { Lease } from './lease.js';
 import type { LeaseKeeper } from './lease-keeper.js';
 import type { CallIdentity, CallPolicy, EngineCounters, EngineLog } from './policy.js';
@@ -83,7 +85,7 @@ export class Ownership {
 
   /** Records the answer. Retried; the work is done, so the key is never given away for want of a store. */
   async complete(response: StoredResponse): Promise<Settlement> {
-    const { id, fingerprint } = this.identity;
+    const { id } = this.identity;
     const { retentionMs } = this.policy;
     let mine: boolean;
     try {
@@ -98,13 +100,63 @@ export class Ownership {
       void this.becomeUncertain();
       return { recorded: true };
     }
-    if (!mine) return this.superseded();
-    const { attempt } = this;
+    return mine ? this.completed(response) : this.superseded();
+  }
+
+  /** Records the answer as the last statement of a transaction, and commits. @throws as `commitWith`. */
+  async commit(transaction: StoreTransaction, response: StoredResponse): Promise<Settlement> {
+    const { id } = this.identity;
     const { token } = this.lease;
-    this.settle({ state: 'completed', fingerprint, attempt, token, response, leaseRemainingMs: 0 });
-    // Not waited for: who comes in between finds the lock taken, looks at the record and replays it.
+    const { store } = this.support;
+    const isMine = await commitWith(
+      transaction,
+      {
+        execute: () => transaction.complete(id, token, response, this.policy.retentionMs),
+        isInStore: async () => {
+          const record = await store.find(id);
+          return record?.state === 'completed' && record.token === token;
+        },
+        isInStoreRunning: () => Promise.resolve(false),
+      },
+      this.claim,
+    );
+    return isMine ? this.completed(response) : this.superseded();
+  }
+
+  /** Writes a step as the last statement of a transaction, and commits. @throws as `commitWith`, and `lease-lost`. */
+  async commitStep(transaction: StoreTransaction, step: StepRecord): Promise<void> {
+    const steps = this.stepStore;
+    const { id } = this.identity;
+    const isMine = await commitWith(
+      transaction,
+      {
+        execute: () => transaction.recordStep(id, this.lease.token, step),
+        isInStore: () => Promise.reject(leaseLost()),
+        isInStoreRunning: async () => (await steps.list(id)).some(({ name }) => name === step.name),
+      },
+      this.claim,
+    );
+    if (isMine) return;
+    this.lease.lose();
+    throw leaseLost();
+  }
+
+  /** The transaction of a call that lost its key is gone: free for others if nobody has it yet. Never throws. */
+  async giveUp(): Promise<Settlement> {
+    const { store } = this.support;
+    const { backendTimeoutMs, retentionMs } = this.policy;
+    const released = within(backendTimeoutMs, `Store ${store.name}`, () =>
+      store.release(this.identity.id, this.lease.token, 'keep', retentionMs),
+    );
+    // Rejects only if the store is away; then the claim runs out by itself.
+    await released.catch(() => undefined);
+    return this.superseded();
+  }
+
+  /** Nobody knows, but the record will tell who asks next: nothing is to be changed about it. */
+  leaveToRecord(): void {
+    this.settle(null);
     void this.lock?.release();
-    return { recorded: true };
   }
 
   /** Somebody else settled the key: it is lost at once, and who waits for it here looks again. */
@@ -208,6 +260,22 @@ export class Ownership {
       }
     }
     await this.lock?.release();
+  }
+
+  private completed(response: StoredResponse): Settlement {
+    const { attempt } = this;
+    const { token } = this.lease;
+    const { fingerprint } = this.identity;
+    this.settle({ state: 'completed', fingerprint, attempt, token, response, leaseRemainingMs: 0 });
+    // Not waited for: who comes in between finds the lock taken, looks at the record and replays it.
+    void this.lock?.release();
+    return { recorded: true };
+  }
+
+  private get claim(): CommittedClaim {
+    const { leaseMs, backendTimeoutMs } = this.policy;
+    const { store } = this.support;
+    return { store, id: this.identity.id, token: this.lease.token, leaseMs, backendTimeoutMs };
   }
 
   private async superseded(): Promise<Settlement> {

@@ -1,3 +1,13 @@
+import type { IsolationLevel } from '../stores/store-transactions.js';
+
+/** How a call's transaction is run. */
+export interface TransactionTerms {
+  /** undefined: the database's default, at least READ COMMITTED. */
+  readonly isolation: IsolationLevel | undefined;
+  /** How often it is run again when the database rolled it back in favour of others. */
+  readonly retries: number;
+}
+
 /** The options of a route as the engine needs them: complete, checked, in milliseconds. */
 export interface CallPolicy {
   readonly leaseMs: number;
@@ -10,6 +20,7 @@ export interface CallPolicy {
   readonly backendTimeoutMs: number;
   readonly maxResponseBytes: number;
   readonly reconcileTimeoutMs: number;
+  readonly transactional?: false | TransactionTerms;
 }
 
 /** Who a call is. See `identity/identity.ts` for how it is made. */

@@ -11,7 +11,7 @@ const LONGEST_NAME = 128;
 const inside = new AsyncLocalStorage<{ readonly of: Steps; readonly name: string }>();
 
 /** Does the work of a step, and keeps its result in the way that goes with it. */
-export type StepWay<T> = (record: (value: T) => StepRecord) => Promise<T>;
+export type StepWay<T> = (record: (value: T) => StepRecord) => Promise<void>;
 
 /**
  * The steps of one call: recovery points, each of which is passed once over all attempts.
@@ -47,9 +47,7 @@ export class Steps {
    */
   async pass<T>(name: string, work: () => T | Promise<T>): Promise<T> {
     return this.passBy(name, async (record) => {
-      const value = await work();
-      await this.keep(record(value));
-      return value;
+      await this.keep(record(await work()));
     });
   }
 

@@ -2,6 +2,7 @@ import type { DataSource } from 'typeorm';
 import {
   answered,
   CalledOffError,
+  type Lent,
   type Parameter,
   property,
   type Result,
@@ -29,6 +30,7 @@ interface Capabilities {
 }
 
 const TRANSIENT = [1205, 1213]; // ER_LOCK_WAIT_TIMEOUT and ER_LOCK_DEADLOCK: nothing of the statement was done
+const CONFLICT = [...TRANSIENT, 1020]; // ER_CHECKREAD: the row is of after the transaction's snapshot (MariaDB)
 const SCHEMA_MISSING = [1146, 1054]; // ER_NO_SUCH_TABLE, ER_BAD_FIELD_ERROR
 const GOODBYE = [1053, 1927]; // ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED (MariaDB)
 const BROKEN = /^(PROTOCOL_CONNECTION_LOST|ECONNRESET|EPIPE)$/;
@@ -70,6 +72,30 @@ export class MysqlDatabase extends SqlDatabase {
       throw error;
     });
     return this.#capabilities;
+  }
+
+  override isConflict(error: unknown): boolean {
+    return CONFLICT.includes(Number(property(error, 'errno')));
+  }
+
+  /** A deadlock rolls back all of a transaction, a time-out maybe; and from then on statements commit by themselves. */
+  override endsTransaction(error: unknown): boolean {
+    return this.isConflict(error);
+  }
+
+  async lend(): Promise<Lent> {
+    const runner = this.dataSource.createQueryRunner('master');
+    const connection = (await runner.connect()) as Pick<Connection, 'destroy'>;
+    const giveBack = async (isBroken: boolean) => {
+      if (isBroken) connection.destroy();
+      else await runner.release();
+    };
+    return { runner, giveBack };
+  }
+
+  /** The default is REPEATABLE READ, under which a renewal of the claim may count as a conflict (MariaDB 11.6). */
+  async leastIsolation(): Promise<'READ COMMITTED'> {
+    return 'READ COMMITTED';
   }
 
   protected isTransient(error: unknown): boolean {

@@ -3,6 +3,7 @@ import type { DataSource } from 'typeorm';
 import {
   answered,
   CalledOffError,
+  type Lent,
   type Parameter,
   property,
   type Result,
@@ -25,6 +26,11 @@ interface Client {
   off(event: 'error', listener: () => void): unknown;
 }
 
+/** What is used of TypeORM's connection beyond its contract: closing it. */
+interface PostgresRunner {
+  releasePostgresConnection(error: Error): Promise<void>;
+}
+
 interface Statement {
   readonly text: string;
   readonly name: string;
@@ -45,6 +51,7 @@ export class PostgresDatabase extends SqlDatabase {
   // clock_timestamp() and not now(): what a statement decides after it waited for a row must not be of before.
   readonly now = 'floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint';
   readonly micros = 'floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint';
+  #leastIsolation: Promise<'READ COMMITTED' | undefined> | undefined;
   readonly #statements = new Map<string, Statement | string>();
 
   /**
@@ -83,6 +90,37 @@ export class PostgresDatabase extends SqlDatabase {
 
   protected isTransient(error: unknown): boolean {
     return TRANSIENT.includes(String(property(error, 'code')));
+  }
+
+  async lend(): Promise<Lent> {
+    const runner = this.dataSource.createQueryRunner('master');
+    await runner.connect();
+    const { releasePostgresConnection } = runner as unknown as Partial<PostgresRunner>;
+    const giveBack = (isBroken: boolean) =>
+      isBroken && releasePostgresConnection
+        ? releasePostgresConnection.call(runner, new Error('The connection is in an unknown state'))
+        : runner.release();
+    return { runner, giveBack };
+  }
+
+  /** To say it costs a round trip, and it is the default nearly everywhere: so that is asked, once. */
+  leastIsolation(): Promise<'READ COMMITTED' | undefined> {
+    this.#leastIsolation ??= this.execute<{ level: string }>(
+      `SELECT current_setting('default_transaction_isolation') AS level`,
+      [],
+    ).then(
+      ({ rows }) => (rows[0]?.level === 'read committed' ? undefined : 'READ COMMITTED'),
+      (error: unknown) => {
+        this.#leastIsolation = undefined;
+        throw error;
+      },
+    );
+    return this.#leastIsolation;
+  }
+
+  protected override written(sql: string): string {
+    const statement = this.#statement(sql);
+    return typeof statement === 'string' ? statement : statement.text;
   }
 
   protected async execute<R>(

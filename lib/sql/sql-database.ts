@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { QueryRunner } from 'typeorm';
 
 /** Client libraries give a bigint column as a string, unless they are told otherwise. */
 export type Integer = number | string | bigint;
@@ -13,6 +14,16 @@ export interface Result<R> {
 export interface SqlStatement {
   readonly sql: string;
   readonly parameters: readonly Parameter[];
+}
+
+/** Runs one statement: by itself, or on the connection of a transaction. `?` stands for a parameter. */
+export type Run = <R>(sql: string, parameters: readonly Parameter[]) => Promise<Result<R>>;
+
+/** A connection of TypeORM's for one transaction. */
+export interface Lent {
+  readonly runner: QueryRunner;
+  /** @param isBroken nobody knows what state it is in: it is closed instead of being used again. */
+  giveBack(isBroken: boolean): Promise<void>;
 }
 
 /** Asked right before a statement is sent: false calls it off. */
@@ -50,6 +61,38 @@ export abstract class SqlDatabase {
 
   /** Whether the connection broke while it was asked: nobody knows whether the statement was executed. */
   abstract isDisconnect(error: unknown): boolean;
+
+  /** Whether a transaction, or a statement of it, was rolled back in favour of others and may be run again. */
+  isConflict(error: unknown): boolean {
+    return this.isTransient(error);
+  }
+
+  /** Whether the error has ended the transaction it came up in: what follows would be committed by itself. */
+  endsTransaction(_error: unknown): boolean {
+    return false;
+  }
+
+  /** Whether statements by themselves run beside a transaction that is open. */
+  readonly isParallel: boolean = true;
+
+  /** A connection for a transaction; the application's, as far as pools and settings are concerned. */
+  abstract lend(): Promise<Lent>;
+
+  /** Runs statements on a connection that was lent. */
+  on(runner: QueryRunner): Run {
+    return async <R>(sql: string, parameters: readonly Parameter[]): Promise<Result<R>> => {
+      const { records, affected } = await runner.query(this.written(sql), [...parameters], true);
+      return { rows: records as R[], affected: affected ?? 0 };
+    };
+  }
+
+  /** What a transaction is begun with so that it is at least READ COMMITTED; undefined: nothing needs to be said. */
+  abstract leastIsolation(): Promise<'READ COMMITTED' | undefined>;
+
+  /** A statement with the database's own placeholders. */
+  protected written(sql: string): string {
+    return sql;
+  }
 
   /** Whether the statement was rolled back in favour of another one and may be sent again. */
   protected abstract isTransient(error: unknown): boolean;

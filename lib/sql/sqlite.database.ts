@@ -1,6 +1,7 @@
-import type { DataSource, EntitySubscriberInterface } from 'typeorm';
+import type { DataSource, EntitySubscriberInterface, QueryRunner } from 'typeorm';
 import {
   CalledOffError,
+  type Lent,
   type Parameter,
   property,
   type Result,
@@ -60,6 +61,8 @@ export class SqliteDatabase extends SqlDatabase {
   readonly #prepared = new WeakMap<Database, Map<string, Statement>>();
   readonly #queue: Attempt[] = [];
   #timer: NodeJS.Timeout | undefined;
+  /** Somebody has the connection for a transaction of many moments. */
+  #isTaken = false;
   #subscriber: EntitySubscriberInterface = {
     afterTransactionCommit: () => this.#drain(),
     afterTransactionRollback: () => this.#drain(),
@@ -80,6 +83,49 @@ export class SqliteDatabase extends SqlDatabase {
 
   /** Does `work` in a transaction of its own, now or when its turn comes. */
   atomically<T>(work: (run: RunInTransaction) => T, wanted?: Wanted): Promise<T> {
+    return this.#inTurn((database) => transaction(database, () => work(this.#runOn(database))), wanted);
+  }
+
+  /** Everything else waits, in order, until the returned function is called. */
+  async occupy(): Promise<() => void> {
+    await this.#inTurn(() => {
+      this.#isTaken = true;
+    });
+    return () => {
+      if (!this.#isTaken) return;
+      this.#isTaken = false;
+      this.#drain();
+    };
+  }
+
+  override readonly isParallel = false;
+
+  override isConflict(error: unknown): boolean {
+    return isBusy(error);
+  }
+
+  /**
+   * Not TypeORM's one runner, which others use at the same time: they would count each other's transactions. This one's
+   * BEGIN and COMMIT are real. Whoever begins another one meanwhile, past `occupy`, is told by SQLite.
+   */
+  async lend(): Promise<Lent> {
+    const release = await this.occupy();
+    const shared = this.dataSource.createQueryRunner();
+    const Runner = shared.constructor as new (driver: unknown) => QueryRunner;
+    const giveBack = async () => {
+      const database = this.#database();
+      if (database.open && database.inTransaction) database.exec('ROLLBACK');
+      release();
+    };
+    return { runner: new Runner(this.dataSource.driver), giveBack };
+  }
+
+  /** It knows nothing less than serializable. */
+  async leastIsolation(): Promise<undefined> {
+    return undefined;
+  }
+
+  #inTurn<T>(work: (database: Database) => T, wanted?: Wanted): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const giveUpAt = performance.now() + PATIENCE_MS;
       this.#queue.push(() => {
@@ -89,7 +135,7 @@ export class SqliteDatabase extends SqlDatabase {
           if (wanted?.() === false) reject(new CalledOffError());
           // libsql ends the process when a closed database is asked for anything else.
           else if (!database.open) reject(new Error('The DataSource was destroyed'));
-          else if (!database.inTransaction) resolve(transaction(database, () => work(this.#runOn(database))));
+          else if (!this.#isTaken && !database.inTransaction) resolve(work(database));
           else if (isLate) reject(new Error(OCCUPIED));
           else return false;
         } catch (error) {

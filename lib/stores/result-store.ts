@@ -1,5 +1,6 @@
 import type { Act, ActAnswer, AuditEntry, ListPage, ListQuery } from './act.js';
 import type { StepStore } from './step-store.js';
+import type { StoreTransactions } from './store-transactions.js';
 
 /**
  * The contract of a result table: who owns a key, and what was answered under it.
@@ -125,6 +126,9 @@ export abstract class ResultStore {
 
   /** Recovery points. Handlers on stores without it cannot have steps. */
   readonly steps?: StepStore;
+
+  /** Transactions with the application's writes. Without it the option `transactional` is refused. */
+  readonly transactions?: StoreTransactions;
 }
 
 /** Life of a row. A released row is `running` without a token. */

@@ -9,6 +9,7 @@ import {
 import { HttpAdapterHost } from '@nestjs/core';
 import { Observable, of, tap } from 'rxjs';
 import { type Begun, IdempotencyEngine } from '../engine/engine.js';
+import type { Ownership } from '../engine/ownership.js';
 import type { CallIdentity } from '../engine/policy.js';
 import { IdempotencyContext } from '../idempotency.context.js';
 import { IdempotencyError } from '../idempotency.errors.js';
@@ -69,12 +70,12 @@ export class HttpFace implements OnModuleInit {
     }
     if (!identity || begun.kind === 'unprotected') {
       if (identity) exchange.setHeader(STATUS_HEADER, 'unprotected');
-      const frame = new CallFrame(context.getHandler(), new IdempotencyContext(identity, null));
+      const frame = this.frame(context, route, identity, null);
       return frames.run(frame, () => next.handle());
     }
     if (begun.kind === 'run') {
       const { ownership } = begun;
-      const frame = new CallFrame(context.getHandler(), new IdempotencyContext(identity, ownership));
+      const frame = this.frame(context, route, identity, ownership);
       const settlement = new HttpSettlement(frame, ownership, route, call, (message) =>
         this.logger.error(message),
       );
@@ -103,6 +104,17 @@ export class HttpFace implements OnModuleInit {
         },
       }),
     );
+  }
+
+  private frame(
+    context: ExecutionContext,
+    { policy }: IdempotentRoute,
+    identity: CallIdentity | null,
+    ownership: Ownership | null,
+  ): CallFrame {
+    const user = new IdempotencyContext(identity, ownership, this.engine.store);
+    const transaction = this.engine.transactionOf(policy, ownership, user);
+    return new CallFrame(context.getHandler(), user, undefined, transaction);
   }
 
   /** A value that was recorded without ever having been sent: made into an answer now, and recorded as that. */

@@ -1,4 +1,5 @@
 import type { Ownership, Settlement } from '../engine/ownership.js';
+import type { TransactionRun } from '../engine/transaction-run.js';
 import { isNeverStored, type IdempotentCall } from '../idempotency.call.js';
 import { IdempotencyError } from '../idempotency.errors.js';
 import type { CallFrame, Outcome } from '../idempotency.frame.js';
@@ -41,6 +42,8 @@ export class HttpSettlement implements CaptureObserver {
     const { began, outcome } = this.frame;
     if (began && outcome && 'error' in outcome && answer.status >= 400)
       return this.failed(outcome.error, answer);
+    if (began && this.frame.transaction && answer.status >= 500)
+      return this.rolledBack(this.frame.transaction);
     if (began)
       return this.record(isNeverStored(answer.status) ? late(outcome, this.maxBytes) : this.wire(answer));
     return this.ownership.release('forget').then(() => undefined);
@@ -63,7 +66,14 @@ export class HttpSettlement implements CaptureObserver {
     }, GRACE_MS).unref();
   }
 
+  /** The body succeeded, and then what makes the answer failed: nothing was done, so it may be tried again. */
+  private async rolledBack(transaction: TransactionRun): Promise<undefined> {
+    await transaction.rollback();
+    await this.ownership.release('keep');
+  }
+
   private async failed(error: unknown, answer: CapturedAnswer): Promise<StoredResponse | undefined> {
+    await this.frame.transaction?.rollback();
     const decision = this.route.decide(error, this.call, this.report);
     if (decision === 'uncertain') await this.ownership.markUncertain();
     else if (decision === 'release' || isNeverStored(answer.status)) await this.ownership.release('keep');
@@ -72,22 +82,42 @@ export class HttpSettlement implements CaptureObserver {
   }
 
   private async settleLate(outcome: Outcome): Promise<void> {
-    if ('error' in outcome && isTooLateToAnswer(outcome.error)) {
+    if ('error' in outcome && !this.frame.transaction && isTooLateToAnswer(outcome.error)) {
       // The work is done: all it failed at is to answer by hand after somebody else had.
       await this.ownership.complete(NOT_REPLAYABLE);
       return;
     }
+    if ('error' in outcome) await this.frame.transaction?.rollback();
     const decision = 'error' in outcome ? this.route.decide(outcome.error, this.call, this.report) : 'replay';
-    if (decision === 'replay') await this.ownership.complete(late(outcome, this.maxBytes));
+    if (decision === 'replay') await this.record(late(outcome, this.maxBytes));
     else if (decision === 'uncertain') await this.ownership.markUncertain();
     else await this.ownership.release('keep');
   }
 
   /** @returns what goes out instead when somebody else owns the key by now. */
   private record(response: StoredResponse): Promise<StoredResponse | undefined> {
+    const { transaction } = this.frame;
+    if (transaction?.isOpen) return this.commit(transaction, response);
     return this.ownership
       .complete(response)
       .then((settlement) => (settlement.recorded ? undefined : successorsAnswer(settlement)));
+  }
+
+  /** @returns what goes out instead when it was not committed, or nobody knows. */
+  private async commit(
+    transaction: TransactionRun,
+    response: StoredResponse,
+  ): Promise<StoredResponse | undefined> {
+    try {
+      const settlement = await transaction.commit(response);
+      return settlement.recorded ? undefined : successorsAnswer(settlement);
+    } catch (error) {
+      if (!(error instanceof IdempotencyError)) throw error;
+      if (error.code === 'outcome-uncertain') this.ownership.leaveToRecord();
+      else await this.ownership.release('keep');
+      this.report(`${this.call.scope}: ${error.message}: ${String(error.cause)}`);
+      return problemResponse(error);
+    }
   }
 
   private wire(answer: CapturedAnswer): StoredResponse {

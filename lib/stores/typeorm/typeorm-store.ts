@@ -15,6 +15,7 @@ import {
 import type { Act, ActAnswer, AuditEntry, ListedRecord, ListPage, ListQuery } from '../act.js';
 import type { StepStore } from '../step-store.js';
 import { AUDIT_TABLE } from './audit.table.js';
+import type { StoreTransactions } from '../store-transactions.js';
 import type { Dialect, Row } from './dialects/dialect.js';
 import { MysqlDialect } from './dialects/mysql.dialect.js';
 import { PostgresDialect } from './dialects/postgres.dialect.js';
@@ -23,6 +24,7 @@ import { type ListedRow, OperatorStatements } from './operator-statements.js';
 import { RECORD_TABLE } from './record.table.js';
 import { STEP_TABLE } from './step.table.js';
 import { TypeOrmSteps } from './typeorm-steps.js';
+import { TypeOrmTransactions } from './typeorm-transactions.js';
 
 export interface TypeOrmStoreOptions {
   /** Where the table `idempotency_record` is. Initialized before the first call. */
@@ -51,6 +53,7 @@ const CLAIMS_AT_MOST = 8;
 export class TypeOrmStore extends ResultStore {
   readonly name: string;
   override readonly steps: StepStore = new TypeOrmSteps((operation, work) => this.#ask(operation, work));
+  override readonly transactions: StoreTransactions;
   readonly #options: TypeOrmStoreOptions;
   #dialect: Dialect | undefined;
   #operator: OperatorStatements | undefined;
@@ -60,6 +63,8 @@ export class TypeOrmStore extends ResultStore {
     super();
     this.#options = options;
     this.name = supported(options.dataSource.options.type);
+    const isParallel = this.name !== 'better-sqlite3';
+    this.transactions = new TypeOrmTransactions((operation, work) => this.#ask(operation, work), isParallel);
   }
 
   claim(request: ClaimRequest): Promise<ClaimAnswer> {

@@ -1,4 +1,4 @@
-import type { Integer, Parameter, Result, SqlDatabase } from '../../../sql/sql-database.js';
+import type { Integer, Parameter, Result, Run, SqlDatabase } from '../../../sql/sql-database.js';
 import type { ClaimRef, ClaimRequest, StoredResponse } from '../../result-store.js';
 import type { StepRecord } from '../../step-store.js';
 
@@ -29,9 +29,6 @@ export interface StepRow {
   attempt: Integer;
   completed_at: Integer;
 }
-
-/** Runs one statement: by itself, or on the connection of a transaction. `?` stands for a parameter. */
-export type Run = <R>(sql: string, parameters: readonly Parameter[]) => Promise<Result<R>>;
 
 /** What differs between databases in SQL text. `old` is the row there is, `fresh` the one that was to be inserted. */
 interface Grammar {
@@ -93,12 +90,17 @@ export abstract class Dialect {
   }
 
   /** A lease that ran out, or doubts of others, do not matter: nobody else's token is in the row. */
-  async complete(
+  complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
+    return this.completeBy(this.alone, id, token, response, retentionMs);
+  }
+
+  /** The same statement wherever it is to run: in a transaction it is the last one. */
+  async completeBy(
+    run: Run,
     id: string,
     token: string,
     response: StoredResponse,
     retentionMs: number,
-    run: Run = this.alone,
   ): Promise<boolean> {
     const { affected } = await run(
       this.once(

@@ -1,7 +1,8 @@
 import type { MysqlDatabase } from '../../../sql/mysql.database.js';
+import type { Run } from '../../../sql/sql-database.js';
 import type { ClaimRef, ClaimRequest, StoredResponse } from '../../result-store.js';
 import type { StepRecord } from '../../step-store.js';
-import { Dialect, IS_RUNNING, type Row, type Run } from './dialect.js';
+import { Dialect, IS_RUNNING, type Row } from './dialect.js';
 
 /** Alternatives in one WHERE up to which both optimizers look rows up by the primary key. */
 const RENEW_AT_ONCE = 500;
@@ -46,16 +47,13 @@ export class MysqlDialect extends Dialect {
     token: string,
     response: StoredResponse,
     retentionMs: number,
-    run: Run = this.alone,
   ): Promise<boolean> {
-    if (await super.complete(id, token, response, retentionMs, run)) return true;
-    // In a transaction there is nothing of an earlier try.
-    if (run !== this.alone) return false;
+    if (await super.complete(id, token, response, retentionMs)) return true;
     const row = await this.find(id);
     return row?.state === 'completed' && row.token === token;
   }
 
-  /** Likewise. */
+  /** Likewise. In a transaction there is nothing of an earlier try. */
   override async recordStep(
     id: string,
     token: string,
