@@ -29,12 +29,12 @@ describe.each([POSTGRES, MARIADB])('$name', (flavour) => {
     let runs = 0;
     const work: Work = async (ctx) => {
       runs++;
-      const [first, second] = ctx.key!.endsWith('1') ? ['a', 'b'] : ['b', 'a'];
+      const [first, second] = ctx.key!.endsWith('1') ? (['a', 'b'] as const) : (['b', 'a'] as const);
       await pay(ctx);
-      await ctx.manager.query(add(first!));
+      await ctx.manager.query(add(first));
       if (++inside === 2) met.open();
       await met.opened;
-      await ctx.manager.query(add(second!));
+      await ctx.manager.query(add(second));
       return { attempt: ctx.attempt };
     };
     const app = await bank.app(work);
@@ -53,12 +53,12 @@ describe.each([POSTGRES, MARIADB])('$name', (flavour) => {
     const met = new Gate();
     let inside = 0;
     const work: Work = async (ctx) => {
-      const [first, second] = ctx.key!.endsWith('1') ? ['a', 'b'] : ['b', 'a'];
+      const [first, second] = ctx.key!.endsWith('1') ? (['a', 'b'] as const) : (['b', 'a'] as const);
       await pay(ctx);
-      await ctx.manager.query(add(first!));
+      await ctx.manager.query(add(first));
       if (++inside === 2) met.open();
       await met.opened;
-      await ctx.manager.query(add(second!)).catch(() => undefined);
+      await ctx.manager.query(add(second)).catch(() => undefined);
       await pay(ctx, 'after').catch(() => undefined);
       return 'paid';
     };

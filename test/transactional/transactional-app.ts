@@ -44,7 +44,7 @@ export class Bank implements AsyncDisposable {
     module: Partial<IdempotencyModuleOptions> = {},
     { sql = {}, ...options }: Partial<AppOptions> & { sql?: object } = {},
   ): Promise<TestApp> {
-    const dataSource = await open({ ...this.options, ...sql } as DataSourceOptions);
+    const dataSource = await open(this.options, sql);
     this.dataSources.push(dataSource);
     @Controller()
     class PaymentController {
