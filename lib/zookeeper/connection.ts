@@ -37,7 +37,7 @@ export interface ConnectionListener {
   proven(sentAt: Instant): void;
   told(event: WatchEvent): void;
   /** Once, after all requests under way were rejected. */
-  closed(reason: Error): void;
+  closed(reason: ConnectionLostError): void;
 }
 
 interface Pending {
@@ -60,7 +60,7 @@ export class Connection {
   private neededBytes = 4;
   private lastXid = 0;
   private greet: ((reader: JuteReader) => void) | undefined;
-  private over: Error | undefined;
+  private over: ConnectionLostError | undefined;
   /** As the server granted it. Id 0: the session that was asked for is over. */
   ticket: SessionTicket;
 

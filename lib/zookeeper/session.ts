@@ -141,37 +141,39 @@ export class Session {
     let pauseMs = PAUSE_FROM_MS;
     for (let tried = 1; !this.isClosed; tried++) {
       const server = this.servers[this.turn++ % this.servers.length]!;
-      const limitMs = Math.max(this.ticket.timeoutMs * CONNECT_LIMIT, LEAST_CONNECT_MS);
-      try {
-        const connection = await Connection.open(
-          server,
-          this.ticket,
-          limitMs,
-          {
-            proven: (sentAt) => this.proven(sentAt),
-            told: (event) => this.listener.told(event),
-            closed: (reason) => this.disconnected(reason as ConnectionLostError),
-          },
-          this.clock,
-        );
-        if (connection.ticket.id !== 0n && this.attach(connection)) return;
-        if (connection.ticket.id !== 0n) continue;
-        connection.destroy('the session is over');
-        this.ticket = this.freshTicket(this.ticket.lastZxid);
-        this.provenAt = NEVER;
-        this.disbelieve(true);
-        continue;
-      } catch (error) {
-        this.failure = error as ConnectionLostError;
-      }
+      const connection = await this.tryServer(server);
+      if (connection && this.attach(connection)) return;
+      if (connection?.ticket.id === 0n) continue;
       if (tried % this.servers.length !== 0) continue;
       await pause(pauseMs * (0.5 + Math.random()));
       pauseMs = Math.min(pauseMs * 2, PAUSE_TO_MS);
     }
   }
 
-  /** @returns false when it broke the moment it was made. */
+  private async tryServer(server: ServerAddress): Promise<Connection | undefined> {
+    const limitMs = Math.max(this.ticket.timeoutMs * CONNECT_LIMIT, LEAST_CONNECT_MS);
+    const listener = {
+      proven: (sentAt: Instant) => this.proven(sentAt),
+      told: (event: WatchEvent) => this.listener.told(event),
+      closed: (reason: ConnectionLostError) => this.disconnected(reason),
+    };
+    try {
+      return await Connection.open(server, this.ticket, limitMs, listener, this.clock);
+    } catch (error) {
+      this.failure = error as ConnectionLostError;
+      return undefined;
+    }
+  }
+
+  /** @returns false when it broke the moment it was made, or there is no such session any more. */
   private attach(connection: Connection): boolean {
+    if (connection.ticket.id === 0n) {
+      connection.destroy('the session is over');
+      this.ticket = this.freshTicket(this.ticket.lastZxid);
+      this.provenAt = NEVER;
+      this.disbelieve(true);
+      return false;
+    }
     if (this.isClosed) connection.destroy('closed');
     if (connection.isOver) return false;
     const isSame = this.ticket.id !== 0n;

@@ -1,5 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LockLostError } from '../../lib/idempotency.errors.js';
+import { Removals } from '../../lib/locks/zookeeper/removals.js';
+import { ConnectionLostError } from '../../lib/zookeeper/protocol.js';
+import { Session } from '../../lib/zookeeper/session.js';
 import { type FaultProxy, startProxy } from '../support/proxy.js';
 import { killSession, startZooKeeper, type ZooKeeperServer } from '../support/zookeeper.js';
 import {
@@ -272,6 +275,24 @@ describe('the line', () => {
     proxy.closeConnections();
     await until(async () => (await lineAt(server, name)).length === 1);
     await lease.release();
+  });
+
+  it('G84 what could not be asked for leaves nothing in memory, what was made does until it is gone', async () => {
+    const quiet = { lost: () => undefined, resumed: () => undefined, told: () => undefined };
+    const session = new Session([{ host: '127.0.0.1', port: proxy.port }], SESSION_MS, quiet);
+    const removals = new Removals(session);
+    const { id } = (await session.connected(SESSION_MS)).ticket;
+    proxy.drop();
+    const removal = { folder: '/nothing', token: 'mine', withFolder: false };
+    await expect(removals.add(removal)).rejects.toThrow(ConnectionLostError);
+    expect(removals.size).toBe(0);
+    await expect(removals.add({ ...removal, node: 'a node', session: id })).rejects.toThrow();
+    expect(removals.size).toBe(1);
+    proxy.pass();
+    await session.connected(LONG_MS);
+    removals.resume();
+    await until(() => removals.size === 0);
+    await session.close(SESSION_MS);
   });
 
   it('leaves no node behind', async () => {

@@ -20,7 +20,7 @@ const SERVERS: readonly ServerPackage[] = [
   {
     binaries: ['java'],
     isThere: () => findZooKeeper() !== undefined,
-    debian: 'zookeeper',
+    debian: 'default-jre-headless libzookeeper-java',
     brew: 'zookeeper',
   },
 ];

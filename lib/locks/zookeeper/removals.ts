@@ -19,7 +19,10 @@ export interface Removal {
   readonly token: string;
   /** Its node. Undefined: all nodes of the token, looked for. */
   readonly node?: string | undefined;
-  /** The nodes are those of this session, and go with it. Undefined: of any. */
+  /**
+   * The nodes are those of this session, and go with it. Undefined: of any; then nothing is known of a node, and
+   * there is one try.
+   */
   readonly session?: bigint | undefined;
   /** Whether the lock's node should go as well, if it is empty. */
   readonly withFolder: boolean;
@@ -48,15 +51,18 @@ export class Removals {
 
   /**
    * @returns whether the node was there (among several: whether the first in line was among them).
-   * @throws ConnectionLostError when nobody answered. The removal then goes on in the background, until it is done
-   * or the session is over.
+   * @throws ConnectionLostError when nobody answered. What is known to be there is removed in the background all
+   * the same, or goes with the session.
    */
   add(removal: Removal): Promise<boolean> {
     return new Promise((resolve, reject) => {
       const task: Task = { removal, resolve, reject, isRunning: false };
       this.tasks.add(task);
       if (this.session.link) return void this.run(task);
-      this.session.connected(this.session.timeoutMs).then(() => this.run(task), reject);
+      this.session.connected(this.session.timeoutMs).then(
+        () => this.run(task),
+        (error: Error) => this.failed(task, error),
+      );
     });
   }
 
@@ -74,14 +80,19 @@ export class Removals {
     try {
       this.done(task, await remove(link, task.removal));
     } catch (error) {
-      // Sent again, it could not tell a removal of its own from a loss: the caller hears nothing more.
-      task.reject(error as Error);
+      this.failed(task, error as Error);
       if (!(error instanceof ConnectionLostError)) setTimeout(() => this.run(task), RETRY_MS).unref();
     } finally {
       task.isRunning = false;
       // The connection may be another one by now, and `resume` has found the task running.
       if (this.session.link && this.session.link !== link) void this.run(task);
     }
+  }
+
+  /** Sent again, a removal could not be told from a loss: the caller hears nothing more. */
+  private failed(task: Task, error: Error): void {
+    if (task.removal.session === undefined) this.tasks.delete(task);
+    task.reject(error);
   }
 
   private done(task: Task, wasHolder: boolean): void {
