@@ -1,4 +1,5 @@
 import { systemClock, type Clock } from '../engine/clock.js';
+import { checkLockDelay, type LockDelayOptions } from './lock-delay.js';
 import { type AcquireAnswer, FENCE_LEAD_MS, LockDriver, type LockRef } from './lock-driver.js';
 
 interface Holding {
@@ -18,15 +19,19 @@ export class MemoryLock extends LockDriver {
   private cursor = this.holdings.entries();
   private lastFence = 0n;
 
-  constructor(private readonly clock: Clock = systemClock) {
+  constructor(
+    private readonly clock: Clock = systemClock,
+    private readonly lockDelayMs = 0,
+  ) {
     super();
   }
 
   async acquire(name: string, token: string, ttlMs: number, leastFence = 0n): Promise<AcquireAnswer> {
     const now = this.clock.mono();
     const held = this.holdings.get(name);
-    if (held && held.until > now && held.token !== token) {
-      return { acquired: false, retryAfterMs: held.until - now, holder: held.token };
+    const freeAt = held ? held.until + this.lockDelayMs : now;
+    if (held && freeAt > now && held.token !== token) {
+      return { acquired: false, retryAfterMs: freeAt - now, holder: held.token };
     }
     this.dropExpired(now);
     const fence = held?.token === token && held.until > now ? held.fence : this.nextFence(leastFence);
@@ -79,12 +84,16 @@ export class MemoryLock extends LockDriver {
     for (let looked = 0; looked < 2; looked++) {
       const { done, value } = this.cursor.next();
       if (done) this.cursor = this.holdings.entries();
-      else if (value[1].until <= now) this.holdings.delete(value[0]);
+      else if (value[1].until + this.lockDelayMs <= now) this.holdings.delete(value[0]);
     }
   }
 }
 
-/** Locks inside this process only. */
-export function memoryLock(): MemoryLock {
-  return new MemoryLock();
+/**
+ * Locks inside this process only.
+ *
+ * @throws TypeError when an option is not what it should be.
+ */
+export function memoryLock(options: LockDelayOptions = {}): MemoryLock {
+  return new MemoryLock(systemClock, checkLockDelay(options));
 }

@@ -2,6 +2,7 @@ import { KeySpace, wholeMs } from '../../redis/keys.js';
 import { checkRedisOptions, type RedisClient } from '../../redis/redis-client.js';
 import { connectionOf, type RedisConnection } from '../../redis/redis-connection.js';
 import { ASSERT_PRIMARY, NEXT_FENCE, Script, WAKE } from '../../redis/script.js';
+import { checkLockDelay, type LockDelayOptions } from '../lock-delay.js';
 import {
   type AcquireAnswer,
   type ExtendAnswer,
@@ -10,7 +11,7 @@ import {
   type LockRef,
 } from '../lock-driver.js';
 
-export interface RedisLockOptions {
+export interface RedisLockOptions extends LockDelayOptions {
   /** An ioredis client, `Redis` or `Cluster`. You make it and you end it; it may be shared. */
   readonly client: RedisClient;
   /** What all keys begin with; without braces. Apps that share a server and no locks differ in it. @default 'idem:' */
@@ -38,11 +39,21 @@ end
 return fence
 `);
 
-/** KEYS: locks. ARGV: life in ms, then a token for each lock. Answers 1 or 0 for each. */
-const EXTEND = new Script(`
+/**
+ * A key outlives its lock by the delay, in which it is nobody's. Answers whether that has begun; without a delay
+ * nothing is asked.
+ */
+const hasRunOut = (key: string, delayMs: number) =>
+  delayMs === 0
+    ? 'false'
+    : `(function() local left = redis.call('PTTL', ${key}) return left >= 0 and left <= ${delayMs} end)()`;
+
+/** KEYS: locks. ARGV: life of the keys in ms, then a token for each lock. Answers 1 or 0 for each. */
+const extendScript = (delayMs: number) =>
+  new Script(`
 local answers = {}
 for i = 1, #KEYS do
-  if redis.call('GET', KEYS[i]) == ARGV[i + 1] then
+  if redis.call('GET', KEYS[i]) == ARGV[i + 1] and not ${hasRunOut('KEYS[i]', delayMs)} then
     answers[i] = redis.call('PEXPIRE', KEYS[i], ARGV[1])
   else
     ${ASSERT_PRIMARY}
@@ -53,8 +64,9 @@ return answers
 `);
 
 /** KEYS: lock. ARGV: token. Answers 1 or 0. */
-const RELEASE = new Script(`
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+const releaseScript = (delayMs: number) =>
+  new Script(`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] or ${hasRunOut('KEYS[1]', delayMs)} then
   ${ASSERT_PRIMARY}
   return 0
 end
@@ -62,6 +74,9 @@ redis.call('DEL', KEYS[1])
 ${WAKE}
 return 1
 `);
+
+const EXTEND = extendScript(0);
+const RELEASE = releaseScript(0);
 
 /** KEYS: last fence. ARGV: fence. */
 const RAISE_FENCE = new Script(`
@@ -83,6 +98,9 @@ export class RedisLock extends LockDriver {
   readonly name = 'redis';
   private readonly connection: RedisConnection;
   private readonly keys: KeySpace;
+  private readonly delayMs: number;
+  private readonly extending: Script;
+  private readonly releasing: Script;
 
   /** @throws TypeError when an option is not what it should be. */
   constructor(options: RedisLockOptions) {
@@ -90,11 +108,14 @@ export class RedisLock extends LockDriver {
     checkRedisOptions('redisLock', options);
     this.connection = connectionOf(options.client);
     this.keys = new KeySpace(options.keyPrefix);
+    this.delayMs = checkLockDelay(options);
+    this.extending = this.delayMs === 0 ? EXTEND : extendScript(this.delayMs);
+    this.releasing = this.delayMs === 0 ? RELEASE : releaseScript(this.delayMs);
   }
 
   async acquire(name: string, token: string, ttlMs: number, leastFence?: bigint): Promise<AcquireAnswer> {
     const keys = [this.keys.key('lock', name), this.keys.fence(name)];
-    const args = [token, wholeMs(ttlMs), ...(leastFence === undefined ? [] : [String(leastFence)])];
+    const args = [token, this.keyLife(ttlMs), ...(leastFence === undefined ? [] : [String(leastFence)])];
     const reply = await this.connection.take(token, ACQUIRE, keys, args);
     if (!Array.isArray(reply)) return { acquired: true, fence: BigInt(reply as number | string) };
     const [left, holder] = reply as [number | string, Buffer];
@@ -105,11 +126,16 @@ export class RedisLock extends LockDriver {
 
   async extend(locks: readonly LockRef[], ttlMs: number): Promise<ExtendAnswer[]> {
     const held = locks.map(({ name, token }) => ({ key: this.keys.key('lock', name), token }));
-    return this.connection.runForAll(EXTEND, held, wholeMs(ttlMs));
+    return this.connection.runForAll(this.extending, held, this.keyLife(ttlMs));
   }
 
   async release(name: string, token: string): Promise<boolean> {
-    const reply = await this.connection.giveBack(token, RELEASE, [this.keys.key('lock', name)], [token]);
+    const reply = await this.connection.giveBack(
+      token,
+      this.releasing,
+      [this.keys.key('lock', name)],
+      [token],
+    );
     return Number(reply) === 1;
   }
 
@@ -119,6 +145,10 @@ export class RedisLock extends LockDriver {
 
   override watch(name: string, wake: () => void): Promise<() => void> {
     return this.connection.watch(this.keys.key('lock', name), wake);
+  }
+
+  private keyLife(ttlMs: number): number {
+    return wholeMs(ttlMs) + this.delayMs;
   }
 }
 

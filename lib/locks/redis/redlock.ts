@@ -1,12 +1,13 @@
 import { systemClock } from '../../engine/clock.js';
 import { checkRedisOptions } from '../../redis/redis-client.js';
+import { checkLockDelay, type LockDelayOptions } from '../lock-delay.js';
 import type { AcquireAnswer, ExtendAnswer, LockRef } from '../lock-driver.js';
 import { checkMs, checkQuorumOptions, type QuorumOptions } from '../quorum/options.js';
 import { QuorumLock } from '../quorum/quorum.lock.js';
 import { type RedlockClient, RedlockFranchise } from './redlock-franchise.js';
 import { RedisLock } from './redis-lock.js';
 
-export interface RedlockOptions extends QuorumOptions {
+export interface RedlockOptions extends QuorumOptions, LockDelayOptions {
   /**
    * One ioredis client for each server; an odd number, at least three. The servers are independent of each
    * other: no replicas, no Sentinel, no Cluster. You make the clients and you end them; they may be shared.
@@ -53,11 +54,12 @@ export class Redlock extends QuorumLock {
     checkOptions(options);
     const { clients, delayedRestart = true, maxTtlMs = DEFAULT_MAX_TTL_MS, keyPrefix } = options;
     const longest = { ttlMs: maxTtlMs };
+    const lockDelayMs = checkLockDelay(options);
     const franchises = delayedRestart
-      ? clients.map((client) => new RedlockFranchise(client, () => longest.ttlMs, systemClock))
+      ? clients.map((client) => new RedlockFranchise(client, () => longest.ttlMs + lockDelayMs, systemClock))
       : [];
     const nodes = clients.map((client, node) => ({
-      driver: new RedisLock({ client, ...(keyPrefix === undefined ? {} : { keyPrefix }) }),
+      driver: new RedisLock({ client, lockDelayMs, ...(keyPrefix === undefined ? {} : { keyPrefix }) }),
       ...(franchises[node] ? { franchise: franchises[node] } : {}),
     }));
     super('redlock', nodes, options);

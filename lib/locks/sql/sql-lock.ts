@@ -6,6 +6,7 @@ import { PostgresDatabase } from '../../sql/postgres.database.js';
 import { sqliteDatabaseOf } from '../../sql/sqlite.database.js';
 import { quotedTable, supported } from '../../sql/tables.js';
 import { LOCK_TABLE } from '../../stores/typeorm/lock.table.js';
+import { checkLockDelay, type LockDelayOptions } from '../lock-delay.js';
 import { type AcquireAnswer, LockDriver, type LockRef } from '../lock-driver.js';
 import { announcementsOf } from './announcements.js';
 import { type Attempt, type Dialect, SWEEP_ID } from './dialects/dialect.js';
@@ -14,16 +15,9 @@ import { PostgresDialect } from './dialects/postgres.dialect.js';
 import { SqliteDialect } from './dialects/sqlite.dialect.js';
 import { Takes } from './takes.js';
 
-export interface SqlLockOptions {
+export interface SqlLockOptions extends LockDelayOptions {
   /** Where the table `idempotency_lock` is. Initialized before the first call. */
   readonly dataSource: DataSource;
-  /**
-   * A lock that ran out without being released goes to the next one only so many milliseconds later. Protects
-   * resources that do not look at fences from a holder who has not noticed yet.
-   *
-   * @default 0
-   */
-  readonly lockDelayMs?: number;
   /**
    * PostgreSQL: sends statements under a name, so that a connection plans each only once (about half the time a
    * statement takes). Not behind PgBouncer before 1.21 in transaction mode.
@@ -73,7 +67,7 @@ export class SqlLock extends LockDriver {
     super();
     checkOptions(options);
     this.#options = options;
-    this.#delayMs = options.lockDelayMs ?? 0;
+    this.#delayMs = checkLockDelay(options);
     this.name = supported(options.dataSource.options.type);
     if (this.name === 'postgres') this.watch = (name, wake) => this.#watch(name, wake);
   }
@@ -212,16 +206,11 @@ function createDialect(options: SqlLockOptions): Dialect {
 }
 
 function checkOptions(options: SqlLockOptions | undefined): void {
-  const { dataSource, lockDelayMs = 0 } = options ?? {};
+  const { dataSource } = options ?? {};
   if (typeof dataSource?.options?.type !== 'string') {
     const given = dataSource === undefined ? 'undefined' : `of type ${typeof dataSource}`;
     throw new TypeError(
       `sqlLock({ dataSource }): dataSource is ${given}; it must be a TypeORM DataSource, e.g. sqlLock({ dataSource: new DataSource(options) })`,
-    );
-  }
-  if (!Number.isSafeInteger(lockDelayMs) || lockDelayMs < 0) {
-    throw new TypeError(
-      `lockDelayMs is ${String(lockDelayMs)}; it must be an integer of at least 0 (milliseconds)`,
     );
   }
 }
