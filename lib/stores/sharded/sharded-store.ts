@@ -1,3 +1,4 @@
+import { within } from '../../engine/backend.js';
 import type { Act, ActAnswer, AuditEntry, ListPage, ListQuery } from '../act.js';
 import {
   type ClaimAnswer,
@@ -13,6 +14,9 @@ import { checkShardedOptions, type ShardedStoreOptions } from './options.js';
 import { ShardedOperator } from './sharded-operator.js';
 import { ShardedSteps } from './sharded-steps.js';
 
+/** How long the sweep waits for one shard, in milliseconds. */
+const SWEEP_MS = 10_000;
+
 /**
  * Results spread over several stores by their ids, so that one key always meets one unique index.
  *
@@ -27,6 +31,7 @@ export class ShardedStore extends ResultStore {
   declare readonly steps?: StepStore;
   readonly #homes: Homes;
   readonly #operator: ShardedOperator;
+  readonly #sweeping = new Set<string>();
   #sweptFirst = 0;
 
   /** @throws TypeError when an option is not what it should be. */
@@ -97,21 +102,24 @@ export class ShardedStore extends ResultStore {
     return anyOf(this.#homes.of(id).places, (place) => place.markUncertain(id, token, orphanOnly));
   }
 
-  /** One shard after the other, beginning with another one each time. One that is down is swept when it is back. */
+  /**
+   * One shard after the other, beginning with another one each time. One that is down is swept when it is back, one that
+   * hangs is not waited for, and asked again once it has answered.
+   */
   async sweep(limit: number): Promise<number> {
-    const { stores } = this.#homes;
-    const from = this.#sweptFirst++ % stores.length;
+    const { shards } = this.#homes;
+    const from = this.#sweptFirst++ % shards.length;
     const errors: unknown[] = [];
     let removed = 0;
-    for (const store of [...stores.slice(from), ...stores.slice(0, from)]) {
+    for (const { name, store } of [...shards.slice(from), ...shards.slice(0, from)]) {
       if (removed >= limit) break;
       try {
-        removed += await store.sweep(limit - removed);
+        removed += await this.#sweepShard(name, store, limit - removed);
       } catch (error) {
         errors.push(error);
       }
     }
-    if (errors.length === stores.length) throw new AggregateError(errors, 'No shard could be swept');
+    if (errors.length === shards.length) throw new AggregateError(errors, 'No shard could be swept');
     return removed;
   }
 
@@ -154,6 +162,13 @@ export class ShardedStore extends ResultStore {
     }
     await first.release(request.id, request.token, 'forget', request.retentionMs);
     return other;
+  }
+
+  #sweepShard(name: string, store: ResultStore, limit: number): Promise<number> {
+    if (this.#sweeping.has(name)) throw new Error(`Shard ${name} has not answered the last sweep yet`);
+    this.#sweeping.add(name);
+    const sweep = () => store.sweep(limit).finally(() => this.#sweeping.delete(name));
+    return within(SWEEP_MS, `Shard ${name}`, sweep);
   }
 
   async #watch(id: string, wake: () => void): Promise<() => void> {
