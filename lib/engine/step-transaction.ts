@@ -34,7 +34,7 @@ export async function inStepTransaction<T>(
   record: (value: T) => StepRecord,
 ): Promise<void> {
   for (let run = 1; ; run++) {
-    const transaction = await beginWithin(transactions, beginWithinMs);
+    const transaction = await beginWithin(transactions, beginWithinMs, ownership);
     const stopListening = rollbackWhenLost(transaction, ownership);
     try {
       const step = record(await work(transaction.manager));
@@ -58,13 +58,14 @@ export async function inStepTransaction<T>(
 export async function beginWithin(
   transactions: StoreTransactions,
   ms: number,
+  ownership: Ownership | null,
   isolation?: Parameters<StoreTransactions['begin']>[0],
 ): Promise<StoreTransaction> {
   try {
     return await within(
       ms,
       'A transaction',
-      () => transactions.begin(isolation),
+      () => transactions.begin(isolation, ownership?.identity.id ?? null),
       (late) => void late.rollback(),
     );
   } catch (cause) {

@@ -95,7 +95,8 @@ export class TransactionRun {
   private async begin(): Promise<StoreTransaction> {
     this.runs++;
     const { backendTimeoutMs } = this.policy;
-    const transaction = await beginWithin(this.transactions, backendTimeoutMs, this.terms.isolation);
+    const { transactions, ownership } = this;
+    const transaction = await beginWithin(transactions, backendTimeoutMs, ownership, this.terms.isolation);
     this.open = transaction;
     this.stopListening = rollbackWhenLost(transaction, this.ownership);
     this.user.bodyBegins(transaction);

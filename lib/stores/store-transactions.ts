@@ -19,8 +19,11 @@ export interface StoreTransactions {
    */
   readonly isParallel: boolean;
 
-  /** @throws when there is no connection, or none in time. */
-  begin(isolation: IsolationLevel | undefined): Promise<StoreTransaction>;
+  /**
+   * @param id of the record that is completed in it, or given a step; null of a call that is not recorded.
+   * @throws when there is no connection, or none in time.
+   */
+  begin(isolation: IsolationLevel | undefined, id: string | null): Promise<StoreTransaction>;
 }
 
 /**

@@ -10,9 +10,11 @@ import {
 } from '../result-store.js';
 import { type Home, Homes } from './homes.js';
 import type { StepStore } from '../step-store.js';
+import type { StoreTransactions } from '../store-transactions.js';
 import { checkShardedOptions, type ShardedStoreOptions } from './options.js';
 import { ShardedOperator } from './sharded-operator.js';
 import { ShardedSteps } from './sharded-steps.js';
+import { ShardedTransactions } from './sharded-transactions.js';
 
 /** How long the sweep waits for one shard, in milliseconds. */
 const SWEEP_MS = 10_000;
@@ -29,6 +31,7 @@ const SWEEP_MS = 10_000;
 export class ShardedStore extends ResultStore {
   readonly name = 'sharded';
   declare readonly steps?: StepStore;
+  declare readonly transactions?: StoreTransactions;
   readonly #homes: Homes;
   readonly #operator: ShardedOperator;
   readonly #sweeping = new Set<string>();
@@ -43,6 +46,7 @@ export class ShardedStore extends ResultStore {
     if (stores.every((store) => typeof store.watch === 'function'))
       this.watch = (id, wake) => this.#watch(id, wake);
     if (stores.every((store) => store.steps)) this.steps = new ShardedSteps(this.#homes);
+    if (stores.every((store) => store.transactions)) this.transactions = new ShardedTransactions(this.#homes);
   }
 
   claim(request: ClaimRequest): Promise<ClaimAnswer> {
