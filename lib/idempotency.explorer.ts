@@ -14,12 +14,21 @@ import { handledCall } from './locked.call.js';
 import { LockedRoute } from './locked.route.js';
 import { LockedRunner } from './locked.runner.js';
 
+/** A method with `complete: true`, whose calls can be made again from their arguments. */
+export interface CompletableMethod {
+  readonly route: IdempotentRoute;
+  readonly instance: object;
+  readonly method: Function;
+}
+
 type Wrapper = ReturnType<DiscoveryService['getProviders']>[number];
 
 /** Finds every method with `@Idempotent` or `@Locked` at start-up: checks its options and takes charge of its object. */
 @Injectable()
 export class IdempotencyExplorer implements OnModuleInit, MethodCaller {
   private readonly routes = new WeakMap<Function, Map<Function, IdempotentRoute>>();
+  /** Found at start-up. */
+  readonly completable: CompletableMethod[] = [];
   private readonly lockedRoutes = new WeakMap<LockedMetadata, LockedRoute>();
   private readonly lockedMethods = new WeakMap<Function, LockedMetadata>();
 
@@ -34,7 +43,8 @@ export class IdempotencyExplorer implements OnModuleInit, MethodCaller {
   /** @throws IdempotencyOptionsError naming the handler whose options are wrong. */
   onModuleInit(): void {
     const owners = new Map<string, Function>();
-    for (const wrapper of [...this.discovery.getControllers(), ...this.discovery.getProviders()]) {
+    const controllers = this.discovery.getControllers();
+    for (const wrapper of [...controllers, ...this.discovery.getProviders()]) {
       const found = objectOf(wrapper);
       if (!found) continue;
       const { owner, type } = found;
@@ -45,6 +55,10 @@ export class IdempotencyExplorer implements OnModuleInit, MethodCaller {
         if (route) {
           refuseEventStream(method, `@Idempotent on ${route.label}`);
           refuseSharedByAccident(owners, route, type);
+          if (route.policy.complete) {
+            refuseIncompletable(route, controllers.includes(wrapper), owner === type);
+            this.completable.push({ route, instance: owner, method });
+          }
         }
         const locked = lockedMetadata(method);
         if (locked) {
@@ -127,6 +141,28 @@ function refuseEventStream(method: Function, where: string): void {
   throw new IdempotencyOptionsError(
     `${where}: an @Sse() stream has no end that could be replayed or waited for; decorate the call that starts the work instead`,
   );
+}
+
+/** A call that other processes cannot make from its arguments alone. */
+function refuseIncompletable(route: IdempotentRoute, isController: boolean, isPerRequest: boolean): void {
+  const where = `@Idempotent on ${route.label}: complete is true, but`;
+  if (isController) {
+    throw new IdempotencyOptionsError(
+      `${where} the request and the response of a handler cannot be rebuilt; put it on the provider's method that does ` +
+        'the work, and call that from the handler',
+    );
+  }
+  if (isPerRequest) {
+    throw new IdempotencyOptionsError(
+      `${where} its class is made per request; give it the default scope, so that there is one to do the work`,
+    );
+  }
+  if (route.readsHeader) {
+    throw new IdempotencyOptionsError(
+      `${where} a method has no Idempotency-Key header; give it a key of its own, for example ` +
+        `@Idempotent('${route.label}:{args.0}', { complete: true })`,
+    );
+  }
 }
 
 /** Two classes of one name would share their keys without anybody having said so. */

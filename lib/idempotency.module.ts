@@ -13,6 +13,7 @@ import { IdempotencyService } from './idempotency.service.js';
 import { LockedRunner } from './locked.runner.js';
 import { LockService } from './locks/lock.service.js';
 import { NoLock } from './locks/no-lock.js';
+import { IdempotencyCompleter } from './operations/completer.js';
 import { Operator } from './operations/operator.js';
 import { IdempotencyShutdown } from './operations/shutdown.js';
 import { IdempotencySweeper } from './operations/sweeper.js';
@@ -80,6 +81,7 @@ import { HttpFace } from './transports/http-face.js';
     IdempotencyInterceptor,
     IdempotencyService,
     IdempotencyShutdown,
+    IdempotencyCompleter,
     IdempotencySweeper,
     Operator,
     ReconcileHooks,

@@ -50,6 +50,12 @@ export interface IdempotentOptions {
   reconcile?: Reconcile;
   /** How long `reconcile` may take; past it nobody knows. It is not asked again sooner. @default 5 000 */
   reconcileTimeoutMs?: number;
+  /**
+   * A provider's method whose process died is finished by another one, without waiting for its caller: its arguments are
+   * stored (as structured clones, `maxResponseBytes` at most) before it begins. Bounded by `attempts` in all (5) and
+   * `deadlineMs` since the key was first used (1 hour). Of a method only, not of the module. @default false
+   */
+  complete?: boolean | CompleteOptions;
   /** Lock or store down: 503 without running the handler, or run it unprotected. @default 'reject' */
   onUnavailable?: 'reject' | 'run';
   /** One operation on lock or store; past it the backend counts as unavailable. @default 2 000 */
@@ -81,7 +87,12 @@ export interface TransactionalOptions {
   retries?: number;
 }
 
-export interface IdempotencyModuleOptions extends IdempotentOptions {
+export interface CompleteOptions {
+  readonly attempts?: number;
+  readonly deadlineMs?: number;
+}
+
+export interface IdempotencyModuleOptions extends Omit<IdempotentOptions, 'complete'> {
   /** `'none'` says out loud that keys are shared by all callers. Required. */
   principal: 'none' | Principal;
   /** Where results are persisted. Its claim is atomic and sufficient by itself. Required. */
@@ -93,8 +104,13 @@ export interface IdempotencyModuleOptions extends IdempotentOptions {
 }
 
 /** Options of a route with every default filled in. */
-export type ResolvedOptions = Required<Omit<IdempotentOptions, OptionsWithoutDefault | 'transactional'>> &
-  Pick<IdempotentOptions, OptionsWithoutDefault> & { readonly transactional: false | TransactionTerms };
+export type ResolvedOptions = Required<
+  Omit<IdempotentOptions, OptionsWithoutDefault | 'transactional' | 'complete'>
+> &
+  Pick<IdempotentOptions, OptionsWithoutDefault> & {
+    readonly transactional: false | TransactionTerms;
+    readonly complete: false | Required<CompleteOptions>;
+  };
 
 type OptionsWithoutDefault = 'scope' | 'fingerprint' | 'reconcile';
 
@@ -107,6 +123,7 @@ const DEFAULTS: ResolvedOptions = {
   onError: defaultOnError,
   onOrphan: 'retry',
   onUnavailable: 'reject',
+  complete: false,
   reconcileTimeoutMs: seconds(5),
   backendTimeoutMs: seconds(2),
   required: true,
@@ -182,6 +199,12 @@ class RouteOptionsShape {
   responseHeaders?: unknown;
 }
 
+class MethodOptionsShape extends RouteOptionsShape {
+  @Optional()
+  @Passing('true, false or { attempts, deadlineMs } with integers of at least 2 and 1', isComplete)
+  complete?: unknown;
+}
+
 class ModuleOptionsShape extends RouteOptionsShape {
   @Passing(
     `a function such as ({ request }) => request.user?.id that tells who owns a key, or 'none' if all callers share their keys`,
@@ -221,10 +244,13 @@ export function resolveOptions(
   route: IdempotentOptions,
   where: string,
 ): ResolvedOptions {
-  check(new RouteOptionsShape(), route, where);
+  check(new MethodOptionsShape(), route, where);
   const { principal: _p, store: _s, lock: _l, sweep: _w, ...ofModule } = module;
   const merged = { ...DEFAULTS, ...definedOnly(ofModule), ...definedOnly(route) };
-  const resolved: ResolvedOptions = { ...merged, transactional: transactionTerms(merged.transactional) };
+  const transactional = transactionTerms(merged.transactional);
+  const complete = completeOf(route.complete);
+  const resolved: ResolvedOptions = { ...merged, transactional, complete };
+  if (complete) refuseIncompletable(resolved, module, `${where}: complete is ${show(route.complete)}, but`);
   if (resolved.transactional && !module.store.transactions) {
     throw new IdempotencyOptionsError(
       `${where}: transactional is ${show(merged.transactional)}, but the store "${module.store.name}" has no transactions ` +
@@ -296,6 +322,38 @@ function isTransactional(value: unknown): boolean {
     isCount &&
     Object.keys(others).length === 0
   );
+}
+
+function refuseIncompletable(
+  { onOrphan, reconcile }: ResolvedOptions,
+  { store }: IdempotencyModuleOptions,
+  where: string,
+): void {
+  if (onOrphan === 'uncertain' && !reconcile) {
+    throw new IdempotencyOptionsError(
+      `${where} onOrphan is "uncertain", so nothing would be completed; ` +
+        `set onOrphan: 'retry', or give it a reconcile hook that finds out what became of the work`,
+    );
+  }
+  if (!store.steps) {
+    throw new IdempotencyOptionsError(
+      `${where} the store ${store.name} keeps no steps, beside which the arguments are stored; ` +
+        'use typeOrmStore, redisStore or memoryStore',
+    );
+  }
+}
+
+function completeOf(complete: boolean | CompleteOptions | undefined): false | Required<CompleteOptions> {
+  if (!complete) return false;
+  return { attempts: 5, deadlineMs: hours(1), ...(complete === true ? {} : definedOnly(complete)) };
+}
+
+function isComplete(value: unknown): boolean {
+  if (typeof value === 'boolean') return true;
+  if (typeof value !== 'object' || value === null) return false;
+  const { attempts = 2, deadlineMs = 1, ...others } = value as Record<string, unknown>;
+  const isAtLeast = (n: unknown, least: number) => Number.isSafeInteger(n) && (n as number) >= least;
+  return isAtLeast(attempts, 2) && isAtLeast(deadlineMs, 1) && Object.keys(others).length === 0;
 }
 
 function isSweep(value: unknown): boolean {

@@ -1,3 +1,4 @@
+import type { Ownership } from './engine/ownership.js';
 import type { CallIdentity } from './engine/policy.js';
 import { decide, type ErrorDecision, type IdempotentCall } from './idempotency.call.js';
 import { IdempotencyError, IdempotencyOptionsError } from './idempotency.errors.js';
@@ -6,6 +7,7 @@ import {
   type IdempotencyModuleOptions,
   type ResolvedOptions,
 } from './idempotency.options.js';
+import { keepCall, storedCall } from './idempotency.stored-call.js';
 import type { IdempotentMetadata, KeyFunction } from './idempotent.decorator.js';
 import { fingerprintOf } from './identity/fingerprint.js';
 import { recordId } from './identity/identity.js';
@@ -61,6 +63,13 @@ export class IdempotentRoute {
       key,
       fingerprint: fingerprintOf((this.policy.fingerprint ?? defaultFingerprint)(call)),
     };
+  }
+
+  /** Keeps a call that is to be completed if this process dies; undefined where nothing is to be kept. */
+  prepare(call: IdempotentCall): ((ownership: Ownership) => Promise<void>) | undefined {
+    if (!this.policy.complete) return undefined;
+    const stored = storedCall(this.label, call.args, this.policy.maxResponseBytes);
+    return (ownership) => keepCall(ownership, stored);
   }
 
   /** What an error of the handler leaves behind. */

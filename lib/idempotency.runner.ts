@@ -31,6 +31,8 @@ export interface ValueCall {
   readonly findOut?: FindOut | undefined;
   /** True: the work is the body itself, and not what leads to a decorated method, which reports its begin. */
   readonly isBody?: boolean;
+  /** Done with the key claimed, before the work. Settles the key itself if it throws. */
+  readonly prepare?: ((ownership: Ownership) => Promise<void> | void) | undefined;
 }
 
 /** Runs calls whose answer is what they return: claim, run, record, return. */
@@ -53,7 +55,9 @@ export class ValueRunner {
     if (!identity) return frames.run(this.frame(target, route.policy, null, null), work);
     const decide = (error: unknown) => route.decide(error, call, (message) => this.logger.error(message));
     const findOut = this.hooks?.of(identity, route.policy, call);
-    const { value } = await this.run({ identity, policy: route.policy, decide, findOut }, target, work);
+    const prepare = route.prepare(call);
+    const todo = { identity, policy: route.policy, decide, findOut, prepare };
+    const { value } = await this.run(todo, target, work);
     return value;
   }
 
@@ -62,13 +66,14 @@ export class ValueRunner {
    * @throws what `work` throws; IdempotencyError when the call is refused.
    */
   async run<T>(
-    { identity, policy, decide, findOut, isBody }: ValueCall,
+    { identity, policy, decide, findOut, isBody, prepare }: ValueCall,
     target: Function,
     work: () => T,
   ): Promise<RunResult<Awaited<T>>> {
     const begun = await this.engine.begin(identity, policy, findOut);
     if (begun.kind === 'replay') return this.replayed(decodeOutcome(begun.response), begun.attempt);
     const ownership = begun.kind === 'run' ? begun.ownership : null;
+    if (prepare && ownership) await prepare(ownership);
     const first = this.frame(target, policy, identity, ownership);
     const { context, transaction } = first;
     for (let frame = first; ; frame = new CallFrame(target, context, undefined, transaction)) {

@@ -4,6 +4,7 @@ import type { EngineCounters } from './engine/policy.js';
 import { decide, localCall } from './idempotency.call.js';
 import { IDEMPOTENCY_OPTIONS } from './idempotency.constants.js';
 import { IdempotencyContext } from './idempotency.context.js';
+import { IdempotencyOptionsError } from './idempotency.errors.js';
 import {
   type IdempotencyModuleOptions,
   type IdempotentOptions,
@@ -21,7 +22,7 @@ import { ResultStore, type StoredRecord } from './stores/result-store.js';
 
 export interface RunRequest extends Omit<
   IdempotentOptions,
-  'scope' | 'fingerprint' | 'required' | 'responseHeaders'
+  'scope' | 'fingerprint' | 'required' | 'responseHeaders' | 'complete'
 > {
   /** Keys of different scopes are strangers. */
   readonly scope: string;
@@ -61,6 +62,12 @@ export class IdempotencyService {
   ): Promise<RunResult<T>> {
     const { scope, key, principal, payload, ...options } = request;
     const policy = resolveOptions(this.options, { ...options, scope }, `IdempotencyService.run of ${scope}`);
+    if (policy.complete) {
+      throw new IdempotencyOptionsError(
+        `IdempotencyService.run of ${scope}: complete is true, but a function cannot be run by another process; ` +
+          `put @Idempotent({ complete: true }) on a provider's method`,
+      );
+    }
     const call = localCall({ transport: 'service', scope, payload });
     const identity = {
       id: recordId(scope, principal ?? (await principalOf(this.options, call)), checkKey(key)),

@@ -66,6 +66,8 @@ export class IdempotencyEngine {
     lostLeases: 0,
     uncertain: 0,
     reconciled: 0,
+    completions: 0,
+    givenUp: 0,
     unstored: 0,
     unavailable: 0,
     unprotected: 0,

@@ -38,6 +38,7 @@ export interface OwnershipSupport {
 export class Ownership {
   private waiters: ((seen: Seen | null) => void)[] = [];
   private settledAs: Seen | null | undefined;
+  private keepsClaim = false;
 
   constructor(
     readonly identity: CallIdentity,
@@ -165,13 +166,19 @@ export class Ownership {
     this.settle(null);
   }
 
+  /** Released, the claim is left to run out: the work is tried again, but not before that. */
+  keepClaimOnRelease(): void {
+    this.keepsClaim = true;
+  }
+
   /** Gives the key back without an answer. Never throws: what cannot be released runs out by itself. */
   async release(mode: 'forget' | 'keep'): Promise<void> {
     const { store, log } = this.support;
     try {
-      await this.insist(() =>
-        store.release(this.identity.id, this.lease.token, mode, this.policy.retentionMs),
-      );
+      if (!this.keepsClaim)
+        await this.insist(() =>
+          store.release(this.identity.id, this.lease.token, mode, this.policy.retentionMs),
+        );
     } catch (error) {
       log.warn(`${this.label} could not be released and runs out by itself: ${reason(error)}`);
     }

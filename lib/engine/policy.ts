@@ -49,6 +49,10 @@ export interface EngineCounters {
   uncertain: number;
   /** Uncertain records that a reconcile hook settled. */
   reconciled: number;
+  /** Abandoned calls that were finished without their callers. */
+  completions: number;
+  /** Abandoned calls that were left unfinished after all attempts. */
+  givenUp: number;
   /** Answers that went out although they could not be stored. */
   unstored: number;
   /** Calls refused because lock or store was unavailable. */

@@ -10,6 +10,8 @@ const HELP: Record<keyof EngineCounters, string> = {
   lostLeases: 'Owners that were superseded before they could record an answer',
   uncertain: 'Records that became uncertain',
   reconciled: 'Uncertain records that a reconcile hook settled',
+  completions: 'Abandoned calls that were finished without their callers',
+  givenUp: 'Abandoned calls that were left unfinished after all attempts',
   unstored: 'Answers that went out although they could not be stored',
   unavailable: 'Calls refused because lock or store was unavailable',
   unprotected: 'Calls run without protection',
