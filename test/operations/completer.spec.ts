@@ -62,8 +62,7 @@ it('G51 what a killed process has begun is finished by another, with the same ar
   const child = startProcess(new URL('./fixtures/doomed.ts', import.meta.url), { args: [url] });
   await child.waitForLine(/^paying$/);
   const survivor = await open({ store: typeOrmStore({ dataSource: dataSource.it }) });
-  child.kill('SIGKILL');
-  await child.exited;
+  await child.kill('SIGKILL');
   await eventually(() => expect(survivor.counters.completions).toBe(1));
   expect(paid).toEqual([['killed', { cents: 500n, at: new Date(0), tags: new Map([['a', 1]]) }]]);
   const command = { cents: 500n, at: new Date(0), tags: new Map([['a', 1]]) };
