@@ -112,6 +112,19 @@ describe.each(['next', 'previous'] as const)('a key in two places, told by %s', 
   });
 });
 
+it.each<[string, () => Promise<boolean>]>([
+  ['is down', () => Promise.reject(new Error('down'))],
+  ['hangs', () => new Promise(() => undefined)],
+])('G21 the other place %s: the answer is recorded in the leading one, and told', async (_how, complete) => {
+  const to = memoryStore();
+  const from = Object.assign(Object.create(memoryStore()) as ResultStore, { complete });
+  const store = shardedStore({ shards: { to }, previous: { from } });
+  const request = newRequest();
+  await store.claim(request);
+  expect(await store.complete(request.id, request.token, ANSWER, LONG)).toBe(true);
+  expect(await store.claim(retryOf(request))).toMatchObject({ claimed: false, record: { response: ANSWER } });
+});
+
 it('only stores that wake make one that wakes', () => {
   const silent = Object.assign(Object.create(memoryStore()) as ResultStore, { watch: undefined });
   const wakes = (...shards: ResultStore[]) => shardedStore({ shards }).watch !== undefined;

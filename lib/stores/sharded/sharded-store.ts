@@ -16,6 +16,8 @@ import { ShardedOperator } from './sharded-operator.js';
 import { ShardedSteps } from './sharded-steps.js';
 import { ShardedTransactions } from './sharded-transactions.js';
 
+/** How long a completion waits for the place that does not lead, in milliseconds. */
+const FOLLOW_MS = 1_000;
 /** How long the sweep waits for one shard, in milliseconds. */
 const SWEEP_MS = 10_000;
 
@@ -64,9 +66,11 @@ export class ShardedStore extends ResultStore {
     const { places, lead } = this.#homes.of(id);
     const isMine = await lead.complete(id, token, response, retentionMs);
     if (!isMine) return false;
-    for (const place of places) {
+    const other = places.find((place) => place !== lead);
+    if (other) {
       // Only spares others a second look: the leading place has the answer, whatever becomes of this.
-      if (place !== lead) await place.complete(id, token, response, retentionMs).catch(() => undefined);
+      const follow = () => other.complete(id, token, response, retentionMs);
+      await within(FOLLOW_MS, 'The other place', follow).catch(() => undefined);
     }
     return true;
   }
