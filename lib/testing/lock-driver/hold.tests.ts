@@ -94,6 +94,14 @@ export function holdTests(runner: TestRunner, subject: LockSubject): void {
     expect((await driver.acquire(subject.name, 'former', LONG_MS)).acquired).toBe(false);
   });
 
+  it('G10 a lock that ran out is not brought back by its former holder, though nobody has it', async () => {
+    await acquired(driver, 'former', 60);
+    await sleep(90);
+    expect(await second.extend([{ name: subject.name, token: 'former' }], LONG_MS)).toEqual([false]);
+    expect(await driver.release(subject.name, 'former')).toBe(false);
+    expect(await isFree()).toBe(true);
+  });
+
   it('shortens a life as well', async () => {
     await acquired(driver, 'mine');
     expect(await driver.extend([{ name: subject.name, token: 'mine' }], 50)).toEqual([true]);
