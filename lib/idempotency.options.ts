@@ -14,6 +14,7 @@ import {
 import { defaultOnError, isErrorDecision, type IdempotentCall, type OnError } from './idempotency.call.js';
 import { IdempotencyOptionsError } from './idempotency.errors.js';
 import { hours, minutes, seconds } from './durations.js';
+import { type CompleteOptions, completeOf, isComplete, refuseIncompletable } from './idempotency.complete.js';
 import type { Reconcile } from './idempotency.reconcile.js';
 import type { LockDriver } from './locks/lock-driver.js';
 import type { TransactionTerms } from './engine/policy.js';
@@ -85,11 +86,6 @@ export interface TransactionalOptions {
   isolation?: IsolationLevel;
   /** How often the whole is run again when the database rolled it back in favour of others. @default 3 */
   retries?: number;
-}
-
-export interface CompleteOptions {
-  readonly attempts?: number;
-  readonly deadlineMs?: number;
 }
 
 export interface IdempotencyModuleOptions extends Omit<IdempotentOptions, 'complete'> {
@@ -250,7 +246,8 @@ export function resolveOptions(
   const transactional = transactionTerms(merged.transactional);
   const complete = completeOf(route.complete);
   const resolved: ResolvedOptions = { ...merged, transactional, complete };
-  if (complete) refuseIncompletable(resolved, module, `${where}: complete is ${show(route.complete)}, but`);
+  if (complete)
+    refuseIncompletable(resolved, module.store, `${where}: complete is ${show(route.complete)}, but`);
   if (resolved.transactional && !module.store.transactions) {
     throw new IdempotencyOptionsError(
       `${where}: transactional is ${show(merged.transactional)}, but the store "${module.store.name}" has no transactions ` +
@@ -322,38 +319,6 @@ function isTransactional(value: unknown): boolean {
     isCount &&
     Object.keys(others).length === 0
   );
-}
-
-function refuseIncompletable(
-  { onOrphan, reconcile }: ResolvedOptions,
-  { store }: IdempotencyModuleOptions,
-  where: string,
-): void {
-  if (onOrphan === 'uncertain' && !reconcile) {
-    throw new IdempotencyOptionsError(
-      `${where} onOrphan is "uncertain", so nothing would be completed; ` +
-        `set onOrphan: 'retry', or give it a reconcile hook that finds out what became of the work`,
-    );
-  }
-  if (!store.steps) {
-    throw new IdempotencyOptionsError(
-      `${where} the store ${store.name} keeps no steps, beside which the arguments are stored; ` +
-        'use typeOrmStore, redisStore or memoryStore',
-    );
-  }
-}
-
-function completeOf(complete: boolean | CompleteOptions | undefined): false | Required<CompleteOptions> {
-  if (!complete) return false;
-  return { attempts: 5, deadlineMs: hours(1), ...(complete === true ? {} : definedOnly(complete)) };
-}
-
-function isComplete(value: unknown): boolean {
-  if (typeof value === 'boolean') return true;
-  if (typeof value !== 'object' || value === null) return false;
-  const { attempts = 2, deadlineMs = 1, ...others } = value as Record<string, unknown>;
-  const isAtLeast = (n: unknown, least: number) => Number.isSafeInteger(n) && (n as number) >= least;
-  return isAtLeast(attempts, 2) && isAtLeast(deadlineMs, 1) && Object.keys(others).length === 0;
 }
 
 function isSweep(value: unknown): boolean {

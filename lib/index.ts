@@ -14,6 +14,7 @@ export type {
 } from './idempotency.options.js';
 export type { ErrorDecision, IdempotentCall, OnError } from './idempotency.call.js';
 export type { ErrorAnswer, GivenAnswer, HttpAnswer, ValueAnswer } from './idempotency.answer.js';
+export type { CompleteOptions } from './idempotency.complete.js';
 export type { Reconcile, ReconcileAnswer, UncertainCall } from './idempotency.reconcile.js';
 export type { ActRequest, ListRequest, ResolveRequest } from './operations/operator.js';
 export {

@@ -207,7 +207,12 @@ export class RedisConnection {
     });
   }
 
-  private ready(): Promise<void> | undefined {
+  /**
+   * Resolves once the client is connected for the first time, undefined when it is.
+   *
+   * @throws RedisNotReadyError when there is no connection.
+   */
+  ready(): Promise<void> | undefined {
     const { status } = this.client;
     if (status === 'ready') return undefined;
     const isStarting =

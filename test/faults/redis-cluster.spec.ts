@@ -71,6 +71,16 @@ describe('a Redis Cluster of three masters', () => {
     expect(runs).toBe(keys.length);
     for (const { admin } of cluster.masters)
       expect((await admin.keys('*:record:*')).length).toBeGreaterThan(0);
+
+    const listed: string[] = [];
+    const store = redisStore({ client: cluster.client() });
+    for (let cursor: string | null | undefined; cursor !== null;) {
+      const page = await store.list({ state: 'completed', limit: 7, ...(cursor ? { cursor } : {}) });
+      expect(page.records.length).toBeLessThanOrEqual(7);
+      listed.push(...page.records.map(({ key }) => key));
+      ({ cursor } = page);
+    }
+    expect([...new Set(listed)].sort()).toEqual([...keys].sort());
   });
 
   it('G62 waiters are woken, whichever master has their lock', async () => {

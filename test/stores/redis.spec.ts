@@ -7,7 +7,7 @@ import { startProxy } from '../support/proxy.js';
 import { redisClient } from '../support/redis-client.js';
 import { type RedisServer, sharedRedisUrl, startRedis } from '../support/servers.js';
 import { describeSteps } from '../support/step-suite.js';
-import { describeStore, found, newRequest, retryOf } from '../support/store-suite.js';
+import { describeStore, found, newAct, newRequest, retryOf } from '../support/store-suite.js';
 
 const LEASE_MS = 30_000;
 const RETENTION_MS = 100_000;
@@ -226,6 +226,8 @@ describe('a Redis of its own', () => {
         await expect(store.complete(other.id, other.token, RESPONSE, LEASE_MS)).rejects.toThrow(/^READONLY/);
         await expect(store.release(other.id, other.token, 'keep', LEASE_MS)).rejects.toThrow(/^READONLY/);
         await expect(store.markUncertain(other.id, other.token)).rejects.toThrow(/^READONLY/);
+        await expect(store.reserve(other.id, other.token, LEASE_MS)).rejects.toThrow(/^READONLY/);
+        await expect(store.act(newAct({ id: other.id }))).rejects.toThrow(/^READONLY/);
       }
       expect(await store.claim(retryOf(done))).toMatchObject({ record: { state: 'completed' } });
     });

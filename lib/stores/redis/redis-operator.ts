@@ -149,6 +149,8 @@ export class RedisOperator {
   async list({ state, scope = '', olderThanMs = 0, limit, cursor }: ListQuery): Promise<ListPage> {
     let [node, scan, lastId] =
       cursor === undefined ? [0, '0', ''] : partsOf(cursor, ['number', 'string', 'string']);
+    // Before that a Cluster knows of no nodes.
+    await this.connection.ready();
     const nodes = this.nodes();
     const pattern = this.keys.pattern('record', this.client.options.keyPrefix ?? '');
     const records: ListedRecord[] = [];
