@@ -1,4 +1,5 @@
 import { catchError, concat, defer, ignoreElements, isObservable, type Observable } from 'rxjs';
+import { leaseLost } from '../idempotency.errors.js';
 import type { StoredResponse } from '../stores/result-store.js';
 import type { StoreTransaction, StoreTransactions } from '../stores/store-transactions.js';
 import { pause } from './backend.js';
@@ -48,6 +49,8 @@ export class TransactionRun {
         return value;
       } catch (error) {
         await this.rollback();
+        // Whatever it says: it was done to a transaction that was gone.
+        if (this.ownership?.isHeld() === false) throw leaseLost();
         if (!transaction.gaveWay(error) || !this.mayRunAgain) throw error;
       }
       await this.pause();
