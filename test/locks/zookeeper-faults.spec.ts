@@ -47,6 +47,8 @@ afterEach(async () => {
   proxy.pass();
 });
 
+const ignore = () => undefined;
+
 /** With sessions that are there: an attempt on another lock made them. */
 async function connected(...clients: Client[]): Promise<void> {
   for (const each of clients) await (await acquired(each, `other than ${name}`)).release();
@@ -217,6 +219,26 @@ describe('the session', () => {
     expect(await lease.release()).toBe('not-held');
   });
 
+  it('F9 is believed in by the clock that is further on', async () => {
+    const told: boolean[] = [];
+    let jumpMs = 0;
+    const clock = { mono: () => performance.now(), wall: () => Date.now() + jumpMs };
+    const listener = { lost: (isOver: boolean) => told.push(isOver), resumed: ignore, told: ignore };
+    const session = new Session([{ host: '127.0.0.1', port: server.port }], 6_000, listener, clock);
+    const { id } = (await session.connected(LONG_MS)).ticket;
+    jumpMs = -3_600_000;
+    expect(session.beliefMs()).toBeLessThanOrEqual(4_000);
+    expect(session.beliefMs()).toBeGreaterThan(0);
+    jumpMs = 5_000;
+    expect(session.beliefMs()).toBeLessThanOrEqual(0);
+    // Told by a timer, and believed in again once the leader has answered since.
+    await until(() => told.length > 0);
+    await until(() => session.beliefMs() > 0);
+    expect(told).toEqual([false]);
+    expect(session.link!.ticket.id).toBe(id);
+    await session.close(1_000);
+  });
+
   it('F10 a grant that is slow to arrive is none, and leaves nobody in line', async () => {
     const hasty = client(through(proxy), { sessionTimeoutMs: SHORT_SESSION_MS });
     await connected(hasty);
@@ -276,7 +298,7 @@ describe('the line', () => {
   });
 
   it('G84 what could not be asked for leaves nothing in memory, what was made does until it is gone', async () => {
-    const quiet = { lost: () => undefined, resumed: () => undefined, told: () => undefined };
+    const quiet = { lost: ignore, resumed: ignore, told: ignore };
     const session = new Session([{ host: '127.0.0.1', port: proxy.port }], SHORT_SESSION_MS, quiet);
     const removals = new Removals(session);
     const { id } = (await session.connected(SHORT_SESSION_MS)).ticket;
@@ -291,6 +313,17 @@ describe('the line', () => {
     removals.resume();
     await until(() => removals.size === 0);
     await session.close(SHORT_SESSION_MS);
+  });
+
+  it('F15 what is released while it is prolonged stays released', async () => {
+    for (let round = 0; round < 10; round++) {
+      await near.lock.acquire(name, 'mine', LONG_MS);
+      const extended = near.lock.extend([{ name, token: 'mine' }], LONG_MS);
+      expect(await near.lock.release(name, 'mine')).toBe(true);
+      await extended;
+      expect(await near.lock.extend([{ name, token: 'mine' }], LONG_MS)).toEqual([false]);
+      expect(await lineAt(server, name)).toEqual([]);
+    }
   });
 
   it('leaves no node behind', async () => {
