@@ -9,10 +9,14 @@ import type { ServerAddress } from './servers.js';
 const BELIEF = 2 / 3;
 const HEARTBEAT = 1 / 10;
 const READ_LIMIT = 1 / 3;
-const CONNECT_LIMIT = 1 / 12;
+const CONNECT_LIMIT = 1 / 20;
 const TICK = 1 / 20;
-/** The least time a server is given to accept a connection, and to grant a session, in milliseconds. */
+/**
+ * The least time a server is given to accept a connection, and to grant a session, in milliseconds. Doubled, so
+ * often at most, when all servers were tried in vain.
+ */
 const LEAST_CONNECT_MS = 250;
+const CONNECT_DOUBLINGS = 3;
 /** Pause after all servers were tried in vain, in milliseconds. */
 const PAUSE_FROM_MS = 20;
 const PAUSE_TO_MS = 1_000;
@@ -141,7 +145,8 @@ export class Session {
     let pauseMs = PAUSE_FROM_MS;
     for (let tried = 1; !this.isClosed; tried++) {
       const server = this.servers[this.turn++ % this.servers.length]!;
-      const connection = await this.tryServer(server);
+      const rounds = Math.min(Math.floor((tried - 1) / this.servers.length), CONNECT_DOUBLINGS);
+      const connection = await this.tryServer(server, 2 ** rounds);
       if (connection && this.attach(connection)) return;
       if (connection?.ticket.id === 0n) continue;
       if (tried % this.servers.length !== 0) continue;
@@ -150,8 +155,8 @@ export class Session {
     }
   }
 
-  private async tryServer(server: ServerAddress): Promise<Connection | undefined> {
-    const limitMs = Math.max(this.ticket.timeoutMs * CONNECT_LIMIT, LEAST_CONNECT_MS);
+  private async tryServer(server: ServerAddress, patience: number): Promise<Connection | undefined> {
+    const limitMs = Math.max(this.ticket.timeoutMs * CONNECT_LIMIT, LEAST_CONNECT_MS) * patience;
     const listener = {
       proven: (sentAt: Instant) => this.proven(sentAt),
       told: (event: WatchEvent) => this.listener.told(event),
