@@ -1,34 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import { BackendUnavailableError, pause, unlessAborted, within } from '../engine/backend.js';
+import { unlessAborted } from '../engine/backend.js';
 import { systemClock, type Clock } from '../engine/clock.js';
 import { instant, type Instant, Lease, type LeaseSource } from '../engine/lease.js';
 import { LeaseKeeper } from '../engine/lease-keeper.js';
 import { LockLostError, LockNotAcquiredError } from '../idempotency.errors.js';
+import { type AcquireOptions, type AcquireResult, checkAcquireOptions } from './acquire.options.js';
+import { BoundedDriver } from './bounded-driver.js';
 import { LocalQueue } from './local-queue.js';
-import type { AcquireAnswer, ExtendAnswer, LockDriver } from './lock-driver.js';
+import type { AcquireAnswer, LockDriver } from './lock-driver.js';
 import { LockLease } from './lock-lease.js';
 import { ReleaseWatch } from '../engine/release-watch.js';
 
-export interface AcquireOptions {
-  /** Life of the lock in milliseconds unless renewed. Integer > 0. */
-  readonly ttlMs: number;
-  /** How long to wait for the holder, in milliseconds. @default 0 */
-  readonly waitMs?: number;
-  /** Renew at a third of the life until released. @default true */
-  readonly renew?: boolean;
-  /** No renewal later than this many milliseconds after the grant. @default 10 minutes */
-  readonly maxHoldMs?: number;
-  /** Gives up waiting when it aborts. */
-  readonly signal?: AbortSignal;
-}
-
-export type AcquireResult =
-  | { readonly status: 'acquired'; readonly lease: LockLease }
-  /** `retryAfterMs`: life left of the present lock. `holder`: its token where the driver can tell. */
-  | { readonly status: 'busy'; readonly retryAfterMs: number; readonly holder?: string }
-  | { readonly status: 'timeout' }
-  | { readonly status: 'aborted' }
-  | { readonly status: 'unavailable'; readonly cause: unknown };
+export type { AcquireOptions, AcquireResult };
 
 export interface LockServiceOptions {
   /** One operation on the driver, in milliseconds; past it the backend counts as unavailable. @default 2000 */
@@ -46,7 +29,7 @@ const DEFAULT_MAX_HOLD_MS = 600_000;
  * A lock is not idempotency: when it is released or runs out, the next one does the work again.
  */
 export class LockService {
-  private readonly backendTimeoutMs: number;
+  private readonly backend: BoundedDriver;
   private readonly keeper: LeaseKeeper;
   private readonly clock: Clock;
   private readonly queue = new LocalQueue();
@@ -60,13 +43,10 @@ export class LockService {
     private readonly driver: LockDriver,
     options: LockServiceOptions = {},
   ) {
-    this.backendTimeoutMs = options.backendTimeoutMs ?? 2_000;
+    this.backend = new BoundedDriver(driver, options.backendTimeoutMs ?? 2_000);
     this.clock = options.clock ?? systemClock;
     this.keeper = options.keeper ?? new LeaseKeeper(this.clock);
-    this.source = {
-      renew: (leases, ttlMs) =>
-        within(this.backendTimeoutMs, `Lock ${driver.name}`, () => driver.extend(leases, ttlMs)),
-    };
+    this.source = { renew: (leases, ttlMs) => this.backend.extend(leases, ttlMs) };
   }
 
   /**
@@ -77,10 +57,8 @@ export class LockService {
    * @throws TypeError when an option is not what it should be.
    */
   async acquire(name: string, options: AcquireOptions): Promise<AcquireResult> {
-    const { ttlMs, waitMs = 0, signal } = options;
-    checkMilliseconds('ttlMs', ttlMs, 1);
-    checkMilliseconds('waitMs', waitMs, 0);
-    if (options.maxHoldMs !== undefined) checkMilliseconds('maxHoldMs', options.maxHoldMs, 1);
+    checkAcquireOptions(options);
+    const { waitMs = 0, signal } = options;
     if (signal?.aborted) return { status: 'aborted' };
     const waitUntil = this.clock.mono() + waitMs;
     const entered = this.queue.enter(name, waitMs, signal);
@@ -133,8 +111,14 @@ export class LockService {
    */
   async drain(ms: number): Promise<number> {
     if (this.atWork.size > 0) {
-      const idle = new Promise<void>((resolve) => this.whenIdle.push(resolve));
-      await Promise.race([idle, pause(ms)]);
+      await new Promise<void>((resolve) => {
+        // Not unref'ed: a process that is shutting down has nothing else to wait for.
+        const timer = setTimeout(resolve, Math.min(ms, 2 ** 31 - 1));
+        this.whenIdle.push(() => {
+          clearTimeout(timer);
+          resolve();
+        });
+      });
     }
     return this.atWork.size;
   }
@@ -173,7 +157,7 @@ export class LockService {
     try {
       for (;;) {
         const sentAt = instant(this.clock);
-        const answer = await this.attempt(name, token, options);
+        const answer = await this.backend.acquire(name, token, options.ttlMs, signal);
         if (answer === 'aborted') return { status: 'aborted' };
         if ('cause' in answer) return { status: 'unavailable', cause: answer.cause };
         if (answer.acquired) {
@@ -183,16 +167,16 @@ export class LockService {
           await lease.release();
           return { status: 'aborted' };
         }
-        // What a late release of this attempt may still do, it does not do to the next.
-        if (!this.driver.queues) token = randomUUID();
         const { retryAfterMs, holder } = answer;
         if (waitMs === 0)
           return { status: 'busy', retryAfterMs, ...(holder === undefined ? {} : { holder }) };
         const left = waitUntil - this.clock.mono();
         if (left <= 0) return { status: 'timeout' };
+        // What a late release of this attempt may still do, it does not do to the next.
+        if (!this.driver.queues) token = randomUUID();
         if (!watch) {
           // Subscribed first and asked again after: a release in between would wake nobody.
-          const starting = ReleaseWatch.start(name, this.watchFor(token), this.backendTimeoutMs);
+          const starting = ReleaseWatch.start(name, this.watchFor(token), this.backend.timeoutMs);
           const started = await unlessAborted(starting, signal, (late) => late.stop());
           if (started === 'aborted') return { status: 'aborted' };
           watch = started;
@@ -204,29 +188,8 @@ export class LockService {
     } finally {
       watch?.stop();
       // Everybody behind us in the line waits for us.
-      if (inLine) await this.tryRelease(name, token);
+      if (inLine) await this.backend.release(name, token);
     }
-  }
-
-  private attempt(
-    name: string,
-    token: string,
-    { ttlMs, signal }: AcquireOptions,
-  ): Promise<AcquireAnswer | { cause: unknown } | 'aborted'> {
-    const giveBack = (answer: AcquireAnswer | { cause: unknown }) => {
-      if ('acquired' in answer && answer.acquired) void this.tryRelease(name, token);
-    };
-    const asked = within(
-      this.backendTimeoutMs,
-      `Lock ${this.driver.name}`,
-      () => this.driver.acquire(name, token, ttlMs),
-      giveBack,
-    ).catch((cause: unknown) => {
-      // The request may yet be executed: on an ordered connection the release comes after it.
-      void this.tryRelease(name, token);
-      return { cause };
-    });
-    return unlessAborted<AcquireAnswer | { cause: unknown }>(asked, signal, giveBack);
   }
 
   private grant(
@@ -263,39 +226,15 @@ export class LockService {
     this.keeper.keep(lease);
     whenLost?.(() => lease.lose());
     const handle = new LockLease(lease, this.keeper, {
-      extend: async (ttlMs) => {
-        const [mine] = await this.extendOne(name, token, ttlMs);
-        if (mine === null)
-          throw new BackendUnavailableError(`Lock ${this.driver.name} cannot tell of "${name}"`);
-        return mine === true;
-      },
+      extend: (ttlMs) => this.backend.extendOne({ name, token }, ttlMs),
       release: async () => {
-        const outcome = await this.tryRelease(name, token);
+        const outcome = await this.backend.release(name, token);
         endTurn();
         return outcome;
       },
     });
     this.held.set(name, handle);
     return handle;
-  }
-
-  private extendOne(name: string, token: string, ttlMs: number): Promise<ExtendAnswer[]> {
-    return within(this.backendTimeoutMs, `Lock ${this.driver.name}`, () =>
-      this.driver.extend([{ name, token }], ttlMs),
-    );
-  }
-
-  /** Never throws, never takes longer than the back-end time-out. */
-  private async tryRelease(name: string, token: string): Promise<'released' | 'not-held' | 'unknown'> {
-    try {
-      const released = await within(this.backendTimeoutMs, `Lock ${this.driver.name}`, () =>
-        this.driver.release(name, token),
-      );
-      return released ? 'released' : 'not-held';
-    } catch {
-      // What is not released runs out by itself; the caller is told that nobody knows.
-      return 'unknown';
-    }
   }
 
   private localHolder(name: string): { retryAfterMs: number; holder?: string } {
@@ -306,11 +245,4 @@ export class LockService {
 
 function lostError(name: string): LockLostError {
   return new LockLostError(name);
-}
-
-function checkMilliseconds(option: string, value: number, least: number): void {
-  if (Number.isSafeInteger(value) && value >= least) return;
-  throw new TypeError(
-    `${option} is ${String(value)}; it must be an integer of at least ${least} (milliseconds)`,
-  );
 }
