@@ -42,6 +42,8 @@ interface WorldOptions {
 }
 
 const LEASE_MS = 60_000;
+/** However busy the machine is. */
+const PATIENCE_MS = 20_000;
 const REFUSALS = new Set(['in-progress', 'outcome-uncertain']);
 
 /**
@@ -157,7 +159,8 @@ export class World {
 
   private async operate(worker: number, key: number, how: How): Promise<void> {
     const { store } = this;
-    const operator = new Operator({ principal: 'none', store }, this.nodes[worker]!.engine, store);
+    const options = { principal: 'none', store, backendTimeoutMs: PATIENCE_MS } as const;
+    const operator = new Operator(options, this.nodes[worker]!.engine, store);
     const by = { by: `operator ${worker}`, reason: how };
     const body = textOf(this.newAnswer());
     const response = how === 'answer' ? { status: 200, body } : 'retry';
@@ -225,7 +228,7 @@ export class World {
   }
 
   private newNode(): TestNode {
-    const options = { leaseMs: LEASE_MS, maxHoldMs: LEASE_MS };
+    const options = { leaseMs: LEASE_MS, maxHoldMs: LEASE_MS, backendTimeoutMs: PATIENCE_MS };
     return new TestNode({ store: this.store, lock: this.lock, clock: this.clock, options });
   }
 
