@@ -88,5 +88,5 @@ describe.each([SQLITE, POSTGRES])('model: $name', ({ create }) => {
     await fc.assert(property, { seed: SEED, numRuns: RUNS });
     // Where nothing happens, nothing can go wrong.
     for (const count of Object.values(seen)) expect(count).toBeGreaterThan(0);
-  });
+  }, 120_000);
 });
