@@ -159,7 +159,11 @@ export class LockService {
         const sentAt = instant(this.clock);
         const answer = await this.backend.acquire(name, token, options.ttlMs, signal);
         if (answer === 'aborted') return { status: 'aborted' };
-        if ('cause' in answer) return { status: 'unavailable', cause: answer.cause };
+        if ('cause' in answer) {
+          // The attempt has called itself off.
+          inLine = false;
+          return { status: 'unavailable', cause: answer.cause };
+        }
         if (answer.acquired) {
           inLine = false;
           const lease = this.grant(name, token, answer, options, sentAt);

@@ -23,6 +23,12 @@ const PAUSE_TO_MS = 1_000;
 
 const NEVER: Instant = { mono: -Infinity, wall: -Infinity };
 
+/** Somebody who may lose interest in a connection: then `isCalledOff` is set and `stopWaiting` called. */
+export interface Waiter {
+  isCalledOff: boolean;
+  stopWaiting?: () => void;
+}
+
 export interface SessionListener {
   /**
    * The session can no longer be believed in. `isOver`: the server says so, its ephemeral nodes are gone.
@@ -91,14 +97,15 @@ export class Session {
    *
    * @throws ConnectionLostError when there is none by then. Its cause tells the last failure.
    */
-  async connected(ms: number): Promise<Connection> {
+  async connected(ms: number, waiter: Waiter = { isCalledOff: false }): Promise<Connection> {
     const until = this.clock.mono() + ms;
     while (!this.connection) {
       if (this.isClosed) throw new ConnectionLostError('ZooKeeper: the lock driver was closed');
       this.connect();
       const left = until - this.clock.mono();
       if (left <= 0) throw new ConnectionLostError(`no connection within ${ms} ms`, { cause: this.failure });
-      await this.nextConnection(left);
+      if (waiter.isCalledOff) throw new ConnectionLostError('called off before there was a connection');
+      await this.nextConnection(left, waiter);
     }
     return this.connection;
   }
@@ -118,7 +125,7 @@ export class Session {
     this.tellWaiters();
   }
 
-  private nextConnection(ms: number): Promise<void> {
+  private nextConnection(ms: number, waiter: Waiter): Promise<void> {
     return new Promise((resolve) => {
       const done = () => {
         clearTimeout(timer);
@@ -127,6 +134,7 @@ export class Session {
       };
       const timer = setTimeout(done, ms);
       this.waiters.add(done);
+      waiter.stopWaiting = done;
     });
   }
 

@@ -338,6 +338,18 @@ describe('the line', () => {
     await until(async () => (await leftAt(server, names)).length === 0);
   });
 
+  it('G85 without a server an attempt is unavailable in time, and nothing goes on', async () => {
+    const lonely = client('127.0.0.1:1');
+    const startedAt = performance.now();
+    const direct = lonely.lock.acquire(name, 'mine', LONG_MS);
+    expect((await lonely.locks.acquire(name, { ttlMs: LONG_MS })).status).toBe('unavailable');
+    // Of one second. A second try or release would take another.
+    expect(performance.now() - startedAt).toBeLessThan(1_900);
+    expect(await lonely.lock.release(name, 'mine')).toBe(false);
+    await expect(direct).rejects.toThrow('called off');
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
+  });
+
   it('G85 a server that accepts and says nothing is passed over', async () => {
     proxy.drop();
     // Each begins with one of the two by chance.

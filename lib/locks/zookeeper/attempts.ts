@@ -43,7 +43,7 @@ export class Attempts {
     const until = performance.now() + this.session.timeoutMs;
     for (let looks = 1; ; looks++) {
       if (contender.isCalledOff) throw new ConnectionLostError('the attempt was called off');
-      const link = await this.session.connected(until - performance.now());
+      const link = await this.session.connected(until - performance.now(), contender);
       try {
         const line = await this.look(link, contender, ttlMs);
         const standing = line && (await this.standing(link, contender, line, looks));

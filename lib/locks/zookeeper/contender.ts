@@ -13,6 +13,8 @@ export class Contender {
   isHeld = false;
   /** Nobody is interested any more. */
   isCalledOff = false;
+  /** Set while it waits for a connection. */
+  stopWaiting?: () => void;
   fence = 0n;
   /** Path of the node whose removal wakes it. */
   watched: string | undefined;

@@ -169,6 +169,7 @@ export class ZooKeeperLock extends LockDriver {
   #forget(contender: Contender): void {
     contender.isHeld = false;
     contender.isCalledOff = true;
+    contender.stopWaiting?.();
     this.#limits.disarm(contender);
     this.#contenders.delete(contender.key);
   }
