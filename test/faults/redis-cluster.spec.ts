@@ -25,9 +25,9 @@ describe('a Redis Cluster of three masters', () => {
   function startNode() {
     const client = cluster.client();
     const lock = redisLock({ client });
-    const options = { backendTimeoutMs: 1_000, onConflict: 'wait', waitTimeoutMs: 20_000 } as const;
+    const options = { backendTimeoutMs: 5_000, onConflict: 'wait', waitTimeoutMs: 20_000 } as const;
     const node = new TestNode({ lock, store: redisStore({ client }), options });
-    return { locks: new LockService(lock, { backendTimeoutMs: 1_000 }), node };
+    return { locks: new LockService(lock, { backendTimeoutMs: 5_000 }), node };
   }
 
   const keysOf = async (nodes: readonly ClusterNode[], pattern: string) =>

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { randomUUID } from 'node:crypto';
 import { IdempotencyService, memoryStore } from 'nestjs-idempotent';
 import { MARIADB, POSTGRES, SQLITE } from '../stores/typeorm-flavours.js';
@@ -145,14 +146,18 @@ describe.each([POSTGRES, MARIADB])('$name', (flavour) => {
       await goOn.opened;
       return 'paid';
     };
-    const app = await bank.app(work, { backendTimeoutMs: 300 }, { sql: { poolSize: 2 } });
+    const app = await bank.app(work, { backendTimeoutMs: 1_000 }, { sql: { poolSize: 2 } });
     // The commits of what is held need no connection of the pool.
     const held = [`${key}-1`, `${key}-2`].map((each) => app.post('/pay', each, {}));
     await Promise.all(holding.map(({ opened }) => opened));
     expectProblem(await app.post('/pay', `${key}-3`, {}), 503, 'unavailable');
     goOn.open();
     expect((await Promise.all(held)).map(({ status }) => status)).toEqual([201, 201]);
-    expect((await app.post('/pay', `${key}-3`, {})).status).toBe(201);
+    // The claim that had been given up is given back as soon as it has got its connection.
+    let last = await app.post('/pay', `${key}-3`, {});
+    for (let n = 0; n < 100 && last.status === 409; n++)
+      last = await sleep(50).then(() => app.post('/pay', `${key}-3`, {}));
+    expect(last.status).toBe(201);
   });
 });
 
