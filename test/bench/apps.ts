@@ -16,6 +16,7 @@ import { idempotencyEntities, typeOrmStore } from 'nestjs-idempotent/stores/type
 import pg from 'pg';
 import { DataSource } from 'typeorm';
 import { LockAndRow, RedisOnly, StoredRow } from './floors.js';
+import { transactionModule } from './transaction-apps.js';
 import { FLOOR_TABLE, type Servers } from './variants.js';
 
 interface Payment {
@@ -83,6 +84,10 @@ export async function moduleOf(name: string, servers: Servers): Promise<DynamicM
       return { module: AppModule, controllers: [BareController] };
     case 'floor-redis':
       return { module: AppModule, controllers: [intercepted(new RedisOnly(new Redis(redisUrl)))] };
+    case 'floor-transaction':
+    case 'plain-transaction':
+    case 'transactional':
+      return transactionModule(name, postgresUrl);
     case 'floor-redis-postgres': {
       const pool = new pg.Pool({ connectionString: postgresUrl });
       await pool.query(FLOOR_TABLE);

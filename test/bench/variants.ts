@@ -32,6 +32,23 @@ export const VARIANTS: readonly Variant[] = [
     floor: 'floor-redis-postgres',
     needs: ['redis', 'postgres'],
   },
+  {
+    name: 'floor-transaction',
+    label: 'handler in a plain transaction (PostgreSQL), not idempotent',
+    needs: ['postgres'],
+  },
+  {
+    name: 'plain-transaction',
+    label: 'typeOrmStore, handler in a plain transaction',
+    floor: 'floor-transaction',
+    needs: ['postgres'],
+  },
+  {
+    name: 'transactional',
+    label: 'typeOrmStore, transactional: true',
+    floor: 'floor-transaction',
+    needs: ['postgres'],
+  },
   { name: 'floor-redis', label: 'floor: Redis only', needs: ['redis'] },
   { name: 'redis', label: 'redisStore', floor: 'floor-redis', needs: ['redis'] },
   { name: 'memory', label: 'memoryStore', needs: [] },
@@ -49,4 +66,11 @@ export const FLOOR_TABLE = `CREATE TABLE payment_answer (
   status integer,
   body text,
   created_at timestamptz NOT NULL DEFAULT now()
+)`;
+
+/** What the handlers with a transaction write. */
+export const LEDGER_TABLE = `CREATE TABLE IF NOT EXISTS ledger (
+  id bigserial PRIMARY KEY,
+  amount integer NOT NULL,
+  currency text NOT NULL
 )`;

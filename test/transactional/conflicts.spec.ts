@@ -91,6 +91,20 @@ describe.each([POSTGRES, MARIADB])('$name', (flavour) => {
     expect(await bank.witness.query(`SELECT n FROM counter WHERE name = 'c'`)).toEqual([{ n: 6 }]);
   });
 
+  it('G10 G15 the token decides at the commit, whatever the owner believes', async () => {
+    const app = await bank.app(async (ctx) => {
+      await pay(ctx);
+      await bank.witness.query(
+        `UPDATE idempotency_record SET token = 'successor', attempt = 2 WHERE token IS NOT NULL AND state = 'running'`,
+      );
+      ctx.assertHeld();
+      return 'paid';
+    });
+    expectProblem(await app.post('/pay', key, {}), 409, 'lease-lost');
+    expect(await bank.payers(key)).toEqual([]);
+    expect(app.counters.lostLeases).toBe(1);
+  });
+
   it('is run again so often and no more', async () => {
     let runs = 0;
     const work: Work = async (ctx) => {
