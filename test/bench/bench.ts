@@ -112,7 +112,7 @@ for (let round = 1; round <= rounds; round++) {
 }
 for (const contestant of contestants) {
   const { app, variant } = contestant;
-  if (variant.floor || variant.name === 'memory') {
+  if (!variant.isFew && (variant.floor || variant.name === 'memory')) {
     contestant.bytesPerRunningKey = await app.ask('bytesPerRunningKey', RUNNING_KEYS);
   }
 }

@@ -8,6 +8,8 @@ export interface Variant {
   /** Where replays are asked for, if not where the first request went. */
   readonly replayPath?: string;
   readonly isBare?: boolean;
+  /** Each running call has a connection, so there are never many. */
+  readonly isFew?: boolean;
 }
 
 export const BARE: Variant = { name: 'bare', label: 'bare handler', needs: [], isBare: true };
@@ -46,6 +48,7 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'transactional',
     label: 'typeOrmStore, transactional: true',
+    isFew: true,
     floor: 'floor-transaction',
     needs: ['postgres'],
   },
