@@ -5,18 +5,21 @@ export interface IdempotentCall {
   readonly transport: 'http' | 'rpc' | 'ws' | 'graphql' | 'method' | 'service';
   /** `Controller.method`, or the `scope` option. */
   readonly scope: string;
-  /** The platform's request object; an empty object where there is none. */
+  /** The platform's request object; the context of a message (`@Ctx()`); an empty object where there is none. */
   readonly request: any;
   /** `request.user`, as guards leave it. */
   readonly user: any;
   readonly body: any;
   readonly params: any;
   readonly query: any;
+  /** Of the request, or of the message where its transport has any. */
   readonly headers: any;
   /** Route template, e.g. `/orders/:id/refunds`; HTTP only. */
   readonly route: string | undefined;
   /** Data of a message, or the `payload` of `IdempotencyService.run`. */
   readonly payload: any;
+  /** Of a message: RabbitMQ's `messageId`, NATS' `Nats-Msg-Id`, Kafka's `topic/partition/offset`. */
+  readonly messageId?: string | undefined;
   /** Arguments of a method call; empty otherwise. */
   readonly args: readonly any[];
 }

@@ -14,6 +14,8 @@ import type { LockedMetadata } from './locked.decorator.js';
 import { handling } from './locked.call.js';
 import { HttpCall } from './transports/http-exchange.js';
 import { HttpFace } from './transports/http-face.js';
+import { RpcFace } from './transports/rpc-face.js';
+import { rpcCall } from './transports/rpc-message.js';
 
 /** Global: sees a call before the interceptors of classes and methods, and after all guards. */
 @Injectable()
@@ -21,6 +23,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
   constructor(
     @Inject(IdempotencyExplorer) private readonly explorer: IdempotencyExplorer,
     @Inject(HttpFace) private readonly http: HttpFace,
+    @Inject(RpcFace) private readonly rpc: RpcFace,
     @Inject(ValueRunner) private readonly runner: ValueRunner,
   ) {}
 
@@ -41,6 +44,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     route: IdempotentRoute,
   ): Observable<unknown> | Promise<Observable<unknown>> {
     if (context.getType() === 'http') return this.http.handle(context, next, route);
+    if (context.getType() === 'rpc') return this.rpc.handle(context, next, route);
     const work = () => lastValueFrom(next.handle(), { defaultValue: undefined });
     return this.runner
       .runRoute(route, messageCall(context, route.scope), context.getHandler(), work)
@@ -59,7 +63,8 @@ export class IdempotencyInterceptor implements NestInterceptor {
     const call = isHttp ? httpCall(context, scope) : messageCall(context, scope);
     const inner: CallHandler = { handle: () => handling(locked, call, () => next.handle()) };
     if (route) return this.protect(context, inner, route);
-    return isHttp ? this.http.refusable(context, inner.handle()) : inner.handle();
+    if (isHttp) return this.http.refusable(context, inner.handle());
+    return call.transport === 'rpc' ? this.rpc.refusable(inner.handle()) : inner.handle();
   }
 }
 
@@ -69,6 +74,7 @@ function httpCall(context: ExecutionContext, scope: string): IdempotentCall {
 
 function messageCall(context: ExecutionContext, scope: string): IdempotentCall {
   const transport = context.getType<IdempotentCall['transport']>();
+  if (transport === 'rpc') return rpcCall(context, scope);
   const payload: unknown =
     transport === 'ws' ? context.switchToWs().getData() : context.switchToRpc().getData();
   return localCall({ transport, scope, payload, args: context.getArgs() });

@@ -19,6 +19,9 @@ import { IdempotencyShutdown } from './operations/shutdown.js';
 import { IdempotencySweeper } from './operations/sweeper.js';
 import { ResultStore } from './stores/result-store.js';
 import { HttpFace } from './transports/http-face.js';
+import { watchConsumers } from './transports/rabbitmq-consumers.js';
+import { loadMicroservices } from './transports/rpc-exception.js';
+import { RpcFace } from './transports/rpc-face.js';
 
 /**
  * Makes `@Idempotent` and `@Locked` work, in every controller and provider of the app.
@@ -74,6 +77,16 @@ import { HttpFace } from './transports/http-face.js';
       provide: ValueRunner,
       inject: [IdempotencyEngine, ReconcileHooks],
       useFactory: (engine: IdempotencyEngine, hooks: ReconcileHooks) => new ValueRunner(engine, hooks),
+    },
+    {
+      // Before any consumer starts: hybrid apps may start theirs before `onModuleInit`.
+      provide: RpcFace,
+      inject: [ValueRunner, ReconcileHooks],
+      useFactory: async (runner: ValueRunner, hooks: ReconcileHooks) => {
+        const microservices = await loadMicroservices();
+        if (microservices) watchConsumers(microservices);
+        return new RpcFace(runner, hooks);
+      },
     },
     LockedRunner,
     HttpFace,

@@ -59,6 +59,11 @@ export interface IdempotentOptions {
   complete?: boolean | CompleteOptions;
   /** Lock or store down: 503 without running the handler, or run it unprotected. @default 'reject' */
   onUnavailable?: 'reject' | 'run';
+  /**
+   * RabbitMQ: how long a message waits that is put back, because its first delivery is still at work or lock or store are
+   * down. @default 1 000
+   */
+  redeliveryDelayMs?: number;
   /** One operation on lock or store; past it the backend counts as unavailable. @default 2 000 */
   backendTimeoutMs?: number;
   /** Routes with one scope share keys. @default `Controller.method` */
@@ -121,6 +126,7 @@ const DEFAULTS: ResolvedOptions = {
   onUnavailable: 'reject',
   complete: false,
   reconcileTimeoutMs: seconds(5),
+  redeliveryDelayMs: seconds(1),
   backendTimeoutMs: seconds(2),
   required: true,
   transactional: false,
@@ -173,6 +179,7 @@ class RouteOptionsShape {
   reconcile?: unknown;
   @Milliseconds(10) reconcileTimeoutMs?: unknown;
   @OneOf('reject', 'run') onUnavailable?: unknown;
+  @Milliseconds(1) redeliveryDelayMs?: unknown;
   @Milliseconds(10) backendTimeoutMs?: unknown;
   @Optional() @IsString(must('a text')) @MinLength(1, must('a text that is not empty')) scope?: unknown;
   @Optional() @Passing('a function of the call', isFunction) fingerprint?: unknown;

@@ -3,12 +3,22 @@ import { HttpException } from '@nestjs/common';
 import type { Outcome } from './idempotency.frame.js';
 import { IdempotencyError } from './idempotency.errors.js';
 import type { StoredResponse } from './stores/result-store.js';
+import { rpcAnswerOf, rpcException } from './transports/rpc-exception.js';
 
 /** Recorded without a body: duplicates are refused, nothing runs again. */
 export const NOT_REPLAYABLE: StoredResponse = { status: null, headers: {}, body: null };
 
-type Encoded =
-  { value: unknown } | { error: { name: string; message: string; status?: number; response?: unknown } };
+type Encoded = { value: unknown } | { error: DescribedError };
+
+interface DescribedError {
+  name: string;
+  message: string;
+  /** Of an `HttpException`. */
+  status?: number;
+  response?: unknown;
+  /** Of an `RpcException`. */
+  rpc?: string | object;
+}
 
 /**
  * Stores what a method returned or threw. Structured clone, not JSON: dates, big integers, maps, bytes and
@@ -51,23 +61,16 @@ export function isPlainData(value: unknown, depth = 0): boolean {
   return Object.values(value).every((item) => isPlainData(item, depth + 1));
 }
 
-function describe(error: unknown) {
+function describe(error: unknown): DescribedError {
   const { name, message } = error instanceof Error ? error : { name: 'Error', message: String(error) };
-  if (!(error instanceof HttpException)) return { name, message };
-  return { name, message, status: error.getStatus(), response: error.getResponse() };
+  if (error instanceof HttpException)
+    return { name, message, status: error.getStatus(), response: error.getResponse() };
+  const rpc = error instanceof Error ? rpcAnswerOf(error) : undefined;
+  return rpc === undefined ? { name, message } : { name, message, rpc };
 }
 
-function revive({
-  name,
-  message,
-  status,
-  response,
-}: {
-  name: string;
-  message: string;
-  status?: number;
-  response?: unknown;
-}): Error {
+function revive({ name, message, status, response, rpc }: DescribedError): Error {
+  if (rpc !== undefined) return rpcException(rpc, message);
   const error =
     status === undefined
       ? new Error(message)

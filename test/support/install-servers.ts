@@ -3,7 +3,7 @@
  * elsewhere names the command that does.
  */
 import { spawnSync } from 'node:child_process';
-import { findBinary, findZooKeeper } from './server-binaries.js';
+import { findBinary, findRabbitMq, findZooKeeper } from './server-binaries.js';
 
 interface ServerPackage {
   readonly binaries: readonly string[];
@@ -22,6 +22,12 @@ const SERVERS: readonly ServerPackage[] = [
     isThere: () => findZooKeeper() !== undefined,
     debian: 'default-jre-headless libzookeeper-java',
     brew: 'zookeeper',
+  },
+  {
+    binaries: ['erl', 'epmd'],
+    isThere: () => findRabbitMq() !== undefined,
+    debian: 'rabbitmq-server',
+    brew: 'rabbitmq',
   },
 ];
 

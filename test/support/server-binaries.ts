@@ -7,6 +7,7 @@ function folders(): string[] {
     ...(process.env.PATH ?? '').split(delimiter),
     '/usr/sbin',
     '/usr/local/sbin',
+    '/usr/lib/erlang/bin',
     ...versions('/usr/lib/postgresql').map((version) => `/usr/lib/postgresql/${version}/bin`),
   ];
 }
@@ -36,6 +37,17 @@ const ZOOKEEPERS: readonly (readonly [string, string])[] = [
 /** For Java; undefined when the machine lacks ZooKeeper. */
 export function findZooKeeper(): string | undefined {
   return ZOOKEEPERS.find(([file]) => existsSync(file))?.[1];
+}
+
+/** The script itself: the one on the PATH of Debian changes to an account and folders of its own. */
+const RABBITMQS = [
+  '/usr/lib/rabbitmq/bin/rabbitmq-server',
+  '/opt/homebrew/opt/rabbitmq/sbin/rabbitmq-server',
+  '/usr/local/opt/rabbitmq/sbin/rabbitmq-server',
+];
+
+export function findRabbitMq(): string | undefined {
+  return RABBITMQS.find(isExecutable);
 }
 
 export function binary(name: string): string {

@@ -1,0 +1,56 @@
+import { IdempotencyError } from '../idempotency.errors.js';
+
+/** What is used of `@nestjs/microservices`, which is optional. */
+export interface Microservices {
+  readonly RpcException: new (error: string | object) => Error & { getError(): string | object };
+  readonly ServerRMQ: { readonly prototype: object };
+}
+
+let loaded: Microservices | undefined;
+
+/** @returns undefined where the package is not installed: then there are no messages either. */
+export async function loadMicroservices(): Promise<Microservices | undefined> {
+  try {
+    loaded = (await import('@nestjs/microservices')) as unknown as Microservices;
+  } catch (error) {
+    if (!isNotInstalled(error)) throw error;
+  }
+  return loaded;
+}
+
+/** The exception whose `getError()` is what the caller gets. */
+export function rpcException(answer: string | object, message: string, cause?: unknown): Error {
+  const Exception = loaded?.RpcException;
+  const error = Exception
+    ? new Exception(answer)
+    : Object.assign(new Error(message), { getError: () => answer });
+  error.message = message;
+  if (cause !== undefined) error.cause = cause;
+  return error;
+}
+
+/** A refusal as callers of a message handler get it: the problem, and when it is worth trying again. */
+export function rpcRefusal(error: unknown): unknown {
+  if (!(error instanceof IdempotencyError)) return error;
+  const { problem, retryAfterMs, message } = error;
+  return rpcException(
+    { ...problem, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) },
+    message,
+    error,
+  );
+}
+
+/** What an `RpcException`, and nothing else, says; to be recorded. */
+export function rpcAnswerOf(error: Error): string | object | undefined {
+  const { getError, getStatus } = error as { getError?: unknown; getStatus?: unknown };
+  if (typeof getError !== 'function' || typeof getStatus === 'function') return undefined;
+  const answer: unknown = getError.call(error);
+  if (answer === error) return undefined;
+  return typeof answer === 'string' || (typeof answer === 'object' && answer !== null) ? answer : undefined;
+}
+
+function isNotInstalled(error: unknown): boolean {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const isMissing = code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND';
+  return isMissing && message.includes('@nestjs/microservices');
+}

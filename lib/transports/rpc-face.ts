@@ -1,0 +1,148 @@
+import {
+  type CallHandler,
+  type ExecutionContext,
+  HttpException,
+  Inject,
+  Injectable,
+  Logger,
+} from '@nestjs/common';
+import { catchError, EMPTY, lastValueFrom, NEVER, type Observable, of, throwError } from 'rxjs';
+import { defaultOnError, type ErrorDecision, type IdempotentCall } from '../idempotency.call.js';
+import { IdempotencyContext } from '../idempotency.context.js';
+import { IdempotencyError, type IdempotencyErrorCode } from '../idempotency.errors.js';
+import { CallFrame, frames } from '../idempotency.frame.js';
+import { ReconcileHooks } from '../idempotency.reconcile.js';
+import type { IdempotentRoute } from '../idempotency.route.js';
+import { ValueRunner } from '../idempotency.runner.js';
+import { deliveryOf, type RabbitDelivery } from './rabbitmq-delivery.js';
+import { rpcAnswerOf, rpcRefusal } from './rpc-exception.js';
+import { rpcCall } from './rpc-message.js';
+
+/** Refusals that a later delivery of the same message may not meet. */
+const FOR_NOW = new Set<IdempotencyErrorCode>([
+  ...(['in-progress', 'unavailable', 'lease-lost'] as const),
+  ...(['lock-busy', 'lock-lost', 'lock-unavailable'] as const),
+]);
+
+/** How far a call came. */
+interface Progress {
+  /** Undefined as long as nothing of the application was asked to handle it. */
+  frame?: CallFrame | undefined;
+  decision: ErrorDecision;
+  /** Its key was made, and what came back from then on is the engine's or an earlier run's. */
+  isIdentified: boolean;
+}
+
+/** Messages of `@nestjs/microservices`: claim, run, record, answer, and settle the message where that is to be done. */
+@Injectable()
+export class RpcFace {
+  private readonly logger = new Logger('Idempotency');
+
+  constructor(
+    @Inject(ValueRunner) private readonly runner: ValueRunner,
+    @Inject(ReconcileHooks) private readonly hooks: ReconcileHooks,
+  ) {}
+
+  /** @throws RpcException with the problem when the call is refused and nothing can bring its message again later. */
+  async handle(
+    context: ExecutionContext,
+    next: CallHandler,
+    route: IdempotentRoute,
+  ): Promise<Observable<unknown>> {
+    const call = rpcCall(context, route.scope);
+    const delivery = deliveryOf(call.request as object);
+    const progress: Progress = { decision: 'release', isIdentified: false };
+    const work = () => {
+      progress.frame = frames.getStore();
+      delivery?.hold();
+      return lastValueFrom(next.handle(), { defaultValue: undefined });
+    };
+    try {
+      const value = await this.run(route, call, context.getHandler(), work, progress);
+      if (progress.frame) delivery?.free();
+      else delivery?.acknowledge();
+      return of(value);
+    } catch (error) {
+      if (delivery && (await this.putsBack(delivery, error, progress, route))) {
+        // Who asked gets the answer of a later delivery; until then none.
+        return delivery.isRequest ? NEVER : EMPTY;
+      }
+      throw rpcRefusal(error);
+    }
+  }
+
+  /** Gives refusals that come out of an answer the form that callers of messages get. */
+  refusable(answer$: Observable<unknown>): Observable<unknown> {
+    return answer$.pipe(catchError((error: unknown) => throwError(() => rpcRefusal(error))));
+  }
+
+  private async run(
+    route: IdempotentRoute,
+    call: IdempotentCall,
+    target: Function,
+    work: () => unknown,
+    progress: Progress,
+  ): Promise<unknown> {
+    const identity = await route.identify(call);
+    progress.isIdentified = true;
+    if (!identity) return frames.run(new CallFrame(target, new IdempotencyContext(null, null)), work);
+    const decide = (error: unknown) => (progress.decision = this.decide(error, route, call, progress));
+    const findOut = this.hooks.of(identity, route.policy, call);
+    const { value } = await this.runner.run(
+      { identity, policy: route.policy, decide, findOut },
+      target,
+      work,
+    );
+    return value;
+  }
+
+  /** What a pipe or an interceptor refused has not begun. */
+  private decide(
+    error: unknown,
+    route: IdempotentRoute,
+    call: IdempotentCall,
+    { frame }: Progress,
+  ): ErrorDecision {
+    return frame?.began ? route.decide(error, call, (message) => this.logger.error(message)) : 'release';
+  }
+
+  /**
+   * Settles the message of a call that failed.
+   *
+   * @returns true when it comes again later, so that there is no answer yet.
+   */
+  private async putsBack(
+    delivery: RabbitDelivery,
+    error: unknown,
+    { frame, decision, isIdentified }: Progress,
+    { label, policy }: IdempotentRoute,
+  ): Promise<boolean> {
+    const { isRequest } = delivery;
+    const putBack = () => delivery.putBack(policy.redeliveryDelayMs);
+    const isRefusal = error instanceof IdempotencyError;
+    if (isRefusal && (FOR_NOW.has(error.code) || (error.code === 'outcome-uncertain' && !isRequest))) {
+      await putBack();
+      return true;
+    }
+    if (frame?.began) {
+      delivery.free();
+      delivery.otherwise(isRequest || decision === 'replay' ? () => delivery.acknowledge() : putBack);
+      return false;
+    }
+    const isRecorded = isIdentified && !frame && (!isRefusal || error.code === 'response-not-replayable');
+    if (isRecorded || isRequest) delivery.otherwise(() => delivery.acknowledge());
+    else if (isRefusal || isLasting(error)) {
+      this.logger.warn(`A message for ${label} was rejected: ${String(error)}`);
+      delivery.otherwise(() => delivery.reject());
+    } else {
+      delivery.otherwise(putBack);
+    }
+    return false;
+  }
+}
+
+/** Said to the sender about what was sent: the next delivery would meet the same. */
+function isLasting(error: unknown): boolean {
+  if (error instanceof HttpException) return defaultOnError(error) === 'replay';
+  return error instanceof Error && rpcAnswerOf(error) !== undefined;
+}

@@ -1,0 +1,44 @@
+import { startProcess, type TestProcess } from '../support/processes.js';
+import type { ConsumerSetup, Told } from './fixtures/commands.js';
+
+/** A payment service in a process of its own. */
+export class ConsumerProcess implements AsyncDisposable {
+  private constructor(readonly process: TestProcess) {}
+
+  static async start(setup: ConsumerSetup, env: Record<string, string> = {}): Promise<ConsumerProcess> {
+    const process = startProcess(new URL('./fixtures/consumer.ts', import.meta.url), {
+      env: { CONSUMER: JSON.stringify(setup), ...env },
+    });
+    await process.waitForMessage((told) => 'ready' in (told as Told));
+    return new ConsumerProcess(process);
+  }
+
+  /** The handler runs for this refund. */
+  began(refundId: string): Promise<unknown> {
+    return this.process.waitForMessage((told) => (told as { began?: string }).began === refundId);
+  }
+
+  /** The money of this refund has left. */
+  paid(refundId: string): Promise<unknown> {
+    return this.process.waitForMessage((told) => (told as { paid?: string }).paid === refundId);
+  }
+
+  /** How often the handler began for this refund. */
+  runs(refundId: string): number {
+    return this.process.messages.filter((told) => (told as { began?: string }).began === refundId).length;
+  }
+
+  /** Lets the handler of this refund go on. */
+  go(refundId: string): Promise<void> {
+    return this.process.send({ go: refundId });
+  }
+
+  /** What it has logged as errors. */
+  get errors(): string[] {
+    return (this.process.messages as Told[]).flatMap((told) => ('logged' in told ? [told.logged] : []));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.process.stop();
+  }
+}
