@@ -23,6 +23,12 @@ export class ConsumerProcess implements AsyncDisposable {
     return this.process.waitForMessage((told) => (told as { paid?: string }).paid === refundId);
   }
 
+  /** How many messages of this refund are done. */
+  acknowledgements(refundId: string): number {
+    const isOf = (told: unknown) => (told as { acknowledged?: string }).acknowledged === refundId;
+    return this.process.messages.filter(isOf).length;
+  }
+
   /** How often the handler began for this refund. */
   runs(refundId: string): number {
     return this.process.messages.filter((told) => (told as { began?: string }).began === refundId).length;
