@@ -81,11 +81,11 @@ import { RpcFace } from './transports/rpc-face.js';
     {
       // Before any consumer starts: hybrid apps may start theirs before `onModuleInit`.
       provide: RpcFace,
-      inject: [ValueRunner, ReconcileHooks],
-      useFactory: async (runner: ValueRunner, hooks: ReconcileHooks) => {
+      inject: [ValueRunner],
+      useFactory: async (runner: ValueRunner) => {
         const microservices = await loadMicroservices();
         if (microservices) watchConsumers(microservices);
-        return new RpcFace(runner, hooks);
+        return new RpcFace(runner);
       },
     },
     LockedRunner,

@@ -51,9 +51,19 @@ export class ValueRunner {
     target: Function,
     work: () => unknown,
   ): Promise<unknown> {
-    const identity = await route.identify(call);
+    return this.runIdentified(await route.identify(call), route, call, target, work);
+  }
+
+  /** @param decide in place of what the route decides. */
+  async runIdentified(
+    identity: CallIdentity | null,
+    route: IdempotentRoute,
+    call: IdempotentCall,
+    target: Function,
+    work: () => unknown,
+    decide = (error: unknown) => route.decide(error, call, (message) => this.logger.error(message)),
+  ): Promise<unknown> {
     if (!identity) return frames.run(this.frame(target, route.policy, null, null), work);
-    const decide = (error: unknown) => route.decide(error, call, (message) => this.logger.error(message));
     const findOut = this.hooks?.of(identity, route.policy, call);
     const prepare = route.prepare(call);
     const todo = { identity, policy: route.policy, decide, findOut, prepare };

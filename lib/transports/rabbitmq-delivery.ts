@@ -51,7 +51,9 @@ export class RabbitDelivery {
 
   /** The handler begins: from now on what it says of the message waits for `free`. */
   hold(): void {
-    if (this.consumer.isAutomatic) return;
+    // A transaction that gave way is run again: what was said the first time does not count.
+    this.wish = undefined;
+    if (this.consumer.isAutomatic || this.isHeld) return;
     this.isHeld = true;
     this.context.getArgs()[CHANNEL] = this.heldChannel();
   }

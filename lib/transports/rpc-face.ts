@@ -8,10 +8,8 @@ import {
 } from '@nestjs/common';
 import { catchError, EMPTY, lastValueFrom, NEVER, type Observable, of, throwError } from 'rxjs';
 import { defaultOnError, type ErrorDecision, type IdempotentCall } from '../idempotency.call.js';
-import { IdempotencyContext } from '../idempotency.context.js';
 import { IdempotencyError, type IdempotencyErrorCode } from '../idempotency.errors.js';
-import { CallFrame, frames } from '../idempotency.frame.js';
-import { ReconcileHooks } from '../idempotency.reconcile.js';
+import { type CallFrame, frames } from '../idempotency.frame.js';
 import type { IdempotentRoute } from '../idempotency.route.js';
 import { ValueRunner } from '../idempotency.runner.js';
 import { deliveryOf, type RabbitDelivery } from './rabbitmq-delivery.js';
@@ -20,7 +18,7 @@ import { rpcCall } from './rpc-message.js';
 
 /** Refusals that a later delivery of the same message may not meet. */
 const FOR_NOW = new Set<IdempotencyErrorCode>([
-  ...(['in-progress', 'unavailable', 'lease-lost'] as const),
+  ...(['in-progress', 'unavailable', 'lease-lost', 'transaction-conflict'] as const),
   ...(['lock-busy', 'lock-lost', 'lock-unavailable'] as const),
 ]);
 
@@ -28,7 +26,8 @@ const FOR_NOW = new Set<IdempotencyErrorCode>([
 interface Progress {
   /** Undefined as long as nothing of the application was asked to handle it. */
   frame?: CallFrame | undefined;
-  decision: ErrorDecision;
+  /** What became of its error; undefined when it failed without having one of its own: its result was not recorded. */
+  decision?: ErrorDecision;
   /** Its key was made, and what came back from then on is the engine's or an earlier run's. */
   isIdentified: boolean;
 }
@@ -38,10 +37,7 @@ interface Progress {
 export class RpcFace {
   private readonly logger = new Logger('Idempotency');
 
-  constructor(
-    @Inject(ValueRunner) private readonly runner: ValueRunner,
-    @Inject(ReconcileHooks) private readonly hooks: ReconcileHooks,
-  ) {}
+  constructor(@Inject(ValueRunner) private readonly runner: ValueRunner) {}
 
   /** @throws RpcException with the problem when the call is refused and nothing can bring its message again later. */
   async handle(
@@ -51,7 +47,7 @@ export class RpcFace {
   ): Promise<Observable<unknown>> {
     const call = rpcCall(context, route.scope);
     const delivery = deliveryOf(call.request as object);
-    const progress: Progress = { decision: 'release', isIdentified: false };
+    const progress: Progress = { isIdentified: false };
     const work = () => {
       progress.frame = frames.getStore();
       delivery?.hold();
@@ -85,15 +81,8 @@ export class RpcFace {
   ): Promise<unknown> {
     const identity = await route.identify(call);
     progress.isIdentified = true;
-    if (!identity) return frames.run(new CallFrame(target, new IdempotencyContext(null, null)), work);
     const decide = (error: unknown) => (progress.decision = this.decide(error, route, call, progress));
-    const findOut = this.hooks.of(identity, route.policy, call);
-    const { value } = await this.runner.run(
-      { identity, policy: route.policy, decide, findOut },
-      target,
-      work,
-    );
-    return value;
+    return this.runner.runIdentified(identity, route, call, target, work, decide);
   }
 
   /** What a pipe or an interceptor refused has not begun. */
@@ -125,6 +114,10 @@ export class RpcFace {
       return true;
     }
     if (frame?.began) {
+      if (decision === undefined && isIdentified && frame.context.isProtected) {
+        await putBack();
+        return true;
+      }
       delivery.free();
       delivery.otherwise(isRequest || decision === 'replay' ? () => delivery.acknowledge() : putBack);
       return false;
