@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as turn } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import { Bunch } from '../../lib/sql/bunch.js';
 import { found, newRequest, retryOf } from '../support/store-suite.js';
@@ -6,6 +6,11 @@ import { openMigrated, POSTGRES, storeOf } from './typeorm-flavours.js';
 
 const REFUSED = Object.assign(new Error('refused'), { code: '22P02' });
 const BROKEN = new Error('Connection terminated');
+
+/** As many turns of the event loop as anything here takes. */
+async function turns(): Promise<void> {
+  for (let n = 0; n < 10; n++) await turn();
+}
 
 /** A bunch that notes what it asks together, and answers when it is told to. */
 function noting(answer: (question: number) => number = (question) => question * 2) {
@@ -27,7 +32,7 @@ describe('a bunch', () => {
     const { bunch, asked, answerNext } = noting();
     const answers = Promise.all([1, 2, 3].map((question) => bunch.ask(question)));
     expect(asked).toEqual([]);
-    await sleep(5);
+    await turns();
     expect(asked).toEqual([[1, 2, 3]]);
     answerNext();
     expect(await answers).toEqual([2, 4, 6]);
@@ -38,11 +43,11 @@ describe('a bunch', () => {
     const answers: Promise<number>[] = [];
     for (let question = 1; question <= 8; question++) {
       answers.push(bunch.ask(question));
-      await sleep(2);
+      await turns();
     }
     expect(asked).toEqual([[1], [2], [3], [4], [5]]);
     answerNext();
-    await sleep(5);
+    await turns();
     expect(asked.at(-1)).toEqual([6, 7, 8]);
     while (waiting.length) answerNext();
     expect(await Promise.all(answers)).toEqual([2, 4, 6, 8, 10, 12, 14, 16]);
@@ -51,7 +56,7 @@ describe('a bunch', () => {
   it('asks at most a hundred together', async () => {
     const { bunch, asked, answerNext, waiting } = noting();
     const answers = Promise.all(Array.from({ length: 250 }, (_, question) => bunch.ask(question)));
-    await sleep(5);
+    await turns();
     expect(asked.map(({ length }) => length)).toEqual([100, 100, 50]);
     while (waiting.length) answerNext();
     expect(await answers).toHaveLength(250);

@@ -59,7 +59,7 @@ export class ShardedStore extends ResultStore {
 
   find(id: string): Promise<StoredRecord | null> {
     const { places, lead } = this.#homes.of(id);
-    return places.length === 1 ? lead.find(id) : found(places, id);
+    return places.length === 1 ? lead.find(id) : found(places, lead, id);
   }
 
   async complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
@@ -201,9 +201,14 @@ function both(one: boolean | null = null, other: boolean | null = null): boolean
   return one && other;
 }
 
-/** Of what the places know the most certain. */
-async function found(places: readonly ResultStore[], id: string): Promise<StoredRecord | null> {
-  const records = await Promise.all(places.map((place) => place.find(id)));
+/** Of what the places know the most certain; of equals what the leading one says. */
+async function found(
+  places: readonly ResultStore[],
+  lead: ResultStore,
+  id: string,
+): Promise<StoredRecord | null> {
+  const inOrder = [lead, ...places.filter((place) => place !== lead)];
+  const records = await Promise.all(inOrder.map((place) => place.find(id)));
   const ranked = records
     .filter((record) => record !== null)
     .toSorted((a, b) => certaintyOf(b) - certaintyOf(a));
