@@ -24,13 +24,12 @@ import { RefundsModule } from './refunds/refunds.module.js';
     }),
     OrdersModule,
     BankModule,
-    RefundsModule,
     OperationsModule,
   ],
   controllers: [HomeController],
 })
 export class AppModule {
   static of(environment: Environment): DynamicModule {
-    return { module: AppModule, imports: [EnvironmentModule.of(environment)] };
+    return { module: AppModule, imports: [EnvironmentModule.of(environment), RefundsModule.of(environment)] };
   }
 }

@@ -9,6 +9,7 @@ import { TransitionErrorFilter } from 'nestjs-idempotent/stores/typeorm';
 import { AppModule } from './app.module.js';
 import type { Environment } from './config/environment.js';
 import { Problem, ProblemFilter } from './problem.js';
+import { refundConsumer } from './refunds/rabbitmq.queue.js';
 
 /** Longer than clients keep a connection they do not use: else a request may meet one that is just being closed. */
 const KEEP_ALIVE_MS = 72_000;
@@ -27,6 +28,13 @@ export async function createApp(environment: Environment): Promise<INestApplicat
   app.enableShutdownHooks();
   (app.getHttpServer() as Server).keepAliveTimeout = KEEP_ALIVE_MS;
   serveApiPage(app);
+  const { AMQP_URL, ROLE } = environment;
+  // Guards, pipes and interceptors are those of the app, @Idempotent among them.
+  if (AMQP_URL !== undefined && ROLE !== 'refund')
+    app.connectMicroservice(refundConsumer(AMQP_URL), { inheritAppConfig: true });
+  // Before the first command comes.
+  await app.init();
+  await app.startAllMicroservices();
   return app;
 }
 

@@ -4,8 +4,6 @@ import type { Environment } from './environment.js';
 interface Choice {
   /** Words a later version will know. */
   readonly later?: readonly string[];
-  /** Why they are not known yet. */
-  readonly because?: string;
 }
 
 interface Address {
@@ -27,9 +25,9 @@ interface Rule {
 }
 
 /** One of some words. */
-export function OneOf(words: readonly string[], { later = [], because }: Choice = {}): PropertyDecorator {
+export function OneOf(words: readonly string[], { later = [] }: Choice = {}): PropertyDecorator {
   const isLater = (value: unknown) => later.includes(value as string);
-  const notYet = `that is not available in this version${because ? ` (${because})` : ''}; `;
+  const notYet = 'that is not available in this version; ';
   return rule({
     passes: (value) => words.includes(value as string),
     fix: (value) => `${isLater(value) ? notYet : ''}it must be ${listed(words)}`,
@@ -83,14 +81,6 @@ export function ConnectStringLike(
 
 export function addressesOf(value: string): string[] {
   return value.split(',').map((address) => address.trim());
-}
-
-/** Belongs to a later version: it would have no effect, so it is refused. */
-export function NotYet(purpose: string): PropertyDecorator {
-  return rule({
-    passes: () => false,
-    fix: () => `it is for ${purpose}, which is not available in this version; it must be left out`,
-  });
 }
 
 function rule({ passes, fix, isNeeded = () => false }: Rule): PropertyDecorator {

@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AddressLike, ConnectStringLike, NotYet, OneOf, Whole } from './environment.rules.js';
+import { AddressLike, ConnectStringLike, OneOf, Whole } from './environment.rules.js';
 
 /** What the app is told from outside, with its defaults. Also the injection token. */
 export class Environment {
@@ -45,15 +45,16 @@ export class Environment {
   ZOOKEEPER_URL: string | undefined = undefined;
 
   /** Without it a queue inside of the process stands in. */
-  @NotYet('a message broker between the services')
+  @AddressLike(/^amqps?:\/\/[^\s,]+$/, {
+    form: 'amqp://USER:PASSWORD@HOST:PORT',
+    several: 'several message brokers',
+    needed: ({ ROLE }) => ROLE !== 'all' && `ROLE is ${ROLE}`,
+  })
   AMQP_URL: string | undefined = undefined;
 
-  /** All: refund service and payment service in one process. */
-  @OneOf(['all'], {
-    later: ['refund', 'payment'],
-    because: 'two processes need a message broker between them',
-  })
-  ROLE = 'all' as const;
+  /** The refund service, the payment service, or both in one process. Apart they need a message broker. */
+  @OneOf(['all', 'refund', 'payment'])
+  ROLE: 'all' | 'refund' | 'payment' = 'all';
 
   /** Ledger: a table of the same database. */
   @OneOf(['ledger'], { later: ['external'] })

@@ -24,7 +24,7 @@ export class RefundRequestsService implements OnApplicationBootstrap {
       ]),
     );
     for (const { refundId, orderId, amount, channel } of unfinished) {
-      this.queue.publish({ refundId, orderId, amount, channel });
+      await this.queue.publish({ refundId, orderId, amount, channel });
     }
   }
 
@@ -48,7 +48,7 @@ export class RefundRequestsService implements OnApplicationBootstrap {
         `This refund was requested with ${refund.amount} cents, not with ${amount}.`,
       );
     }
-    this.queue.publish(command);
+    await this.queue.publish(command);
     return command;
   }
 }

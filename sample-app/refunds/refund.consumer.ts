@@ -3,6 +3,7 @@ import { Idempotent } from 'nestjs-idempotent';
 import { TransitionError } from 'nestjs-idempotent/stores/typeorm';
 import { Database } from '../database/database.js';
 import { Problem } from '../problem.js';
+import { InProcessQueue } from './in-process.queue.js';
 import type { RefundCommand } from './refund.command.js';
 import { type RefundView, refundView } from './refund.dto.js';
 import { Refund } from './refund.entity.js';
@@ -19,12 +20,17 @@ export class RefundConsumer implements OnApplicationBootstrap {
   ) {}
 
   onApplicationBootstrap(): void {
-    this.queue.consume((command) => this.refund(command));
+    if (this.queue instanceof InProcessQueue) this.queue.consume((command) => this.refund(command));
+  }
+
+  /** What the queue inside of the process delivers. */
+  @Idempotent('{args.0.refundId}')
+  refund(command: RefundCommand): Promise<RefundView> {
+    return this.work(command);
   }
 
   /** A refusal is an answer, it comes back the same however often it is asked for; any other error is delivered again. */
-  @Idempotent('{args.0.refundId}')
-  async refund(command: RefundCommand): Promise<RefundView> {
+  async work(command: RefundCommand): Promise<RefundView> {
     try {
       return refundView(await this.refunds.refund(command));
     } catch (error) {

@@ -35,18 +35,12 @@ const REFUSED: Record<string, [value: string, message: string][]> = {
     ['a:2181,', 'ZOOKEEPER_URL is "a:2181,"; it must be HOST:PORT'],
   ],
   AMQP_URL: [
-    [
-      'amqp://mq',
-      'AMQP_URL is "amqp://mq"; it is for a message broker between the services, which is not available',
-    ],
+    ['http://mq', 'AMQP_URL is "http://mq"; it must be amqp://USER:PASSWORD@HOST:PORT'],
+    ['amqp://a,amqp://b', 'several message brokers are not available in this version'],
   ],
   ROLE: [
-    [
-      'refund',
-      'ROLE is "refund"; that is not available in this version (two processes need a message broker between them)',
-    ],
-    ['payment', 'ROLE is "payment"; that is not available in this version'],
-    ['none', 'ROLE is "none"; it must be all'],
+    ['refund', 'AMQP_URL is missing; it must be amqp://USER:PASSWORD@HOST:PORT, because ROLE is refund'],
+    ['none', 'ROLE is "none"; it must be all, refund or payment'],
   ],
   BANK: [['external', 'BANK is "external"; that is not available in this version; it must be ledger']],
   BANK_LATENCY_MS: [
