@@ -1,13 +1,7 @@
 import { IsBoolean } from 'class-validator';
 import { IdempotencyOptionsError } from './idempotency.errors.js';
-import {
-  check,
-  type IdempotencyModuleOptions,
-  Milliseconds,
-  must,
-  Optional,
-  resolveOptions,
-} from './idempotency.options.js';
+import { type IdempotencyModuleOptions, resolveOptions } from './idempotency.options.js';
+import { check, Milliseconds, must, Optional } from './idempotency.options.checks.js';
 import type { AcquireOptions } from './locks/lock.service.js';
 
 /** Options of `@Locked`. Durations are milliseconds. */

@@ -6,7 +6,8 @@ import { IdempotencyEngine } from '../engine/engine.js';
 import { type GivenAnswer, responseOf } from '../idempotency.answer.js';
 import { IDEMPOTENCY_OPTIONS } from '../idempotency.constants.js';
 import { ActRefusedError } from '../idempotency.errors.js';
-import { check, type IdempotencyModuleOptions, must, resolveOptions } from '../idempotency.options.js';
+import { type IdempotencyModuleOptions, resolveOptions } from '../idempotency.options.js';
+import { check, must } from '../idempotency.options.checks.js';
 import type { Act, AuditEntry, ListedRecord, ListPage, ListQuery } from '../stores/act.js';
 import { ResultStore, type StoredResponse } from '../stores/result-store.js';
 
