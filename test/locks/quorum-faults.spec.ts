@@ -119,8 +119,8 @@ describe('a quorum of nodes that can fail', () => {
       );
       expect(result).toBeInstanceOf(AggregateError);
       expect(result.errors).toEqual([1, 2, 3].map(() => new NodeTimeoutError(timeoutMs)));
-      expect(ms).toBeGreaterThan(timeoutMs - 2);
-      expect(ms).toBeLessThan(timeoutMs + 150);
+      expect(ms).toBeGreaterThan(timeoutMs / 2);
+      expect(ms).toBeLessThan(timeoutMs + 500);
     });
 
     it('can be set, and is not waited for where the others decide', async () => {
@@ -422,7 +422,7 @@ describe('a quorum of nodes that can fail', () => {
       for (const node of five.slice(0, 3)) node.isHung = true;
       const { result, ms } = await timed(lock.release('it', 'c').catch((error) => error));
       expect(result).toBeInstanceOf(AggregateError);
-      expect(ms).toBeLessThan(200);
+      expect(ms).toBeLessThan(1_000);
     });
   });
 
@@ -477,7 +477,7 @@ describe('a quorum of nodes that can fail', () => {
       await held.lease.release();
       const { result, ms } = await timed(waiting);
       expect(result.status).toBe('acquired');
-      expect(ms).toBeLessThan(100);
+      expect(ms).toBeLessThan(500);
     });
 
     it('wakes once for one release, and once more for the next', async () => {

