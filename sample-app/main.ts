@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { createApp } from './app.js';
+import { Bank } from './bank/bank.js';
 import { EnvironmentError } from './config/environment.error.js';
 import { readEnvironment } from './config/environment.reader.js';
 
@@ -8,7 +9,9 @@ try {
   const app = await createApp(environment);
   await app.listen(environment.PORT, '0.0.0.0');
   const { HTTP, LOCK, STORE } = environment;
-  console.log(`Refunds at ${await app.getUrl()} (HTTP=${HTTP} LOCK=${LOCK} STORE=${STORE})`);
+  console.log(
+    `Refunds at ${await app.getUrl()} (HTTP=${HTTP} LOCK=${LOCK} STORE=${STORE} BANK=${app.get(Bank).place})`,
+  );
 } catch (error) {
   console.error(explained(error));
   // At once: connections that were made already would keep the process alive.

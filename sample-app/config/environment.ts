@@ -56,9 +56,13 @@ export class Environment {
   @OneOf(['all', 'refund', 'payment'])
   ROLE: 'all' | 'refund' | 'payment' = 'all';
 
-  /** Ledger: a table of the same database. */
-  @OneOf(['ledger'], { later: ['external'] })
-  BANK = 'ledger' as const;
+  /** Ledger: a table of the same database. External: a process of its own, with a ledger of its own. */
+  @OneOf(['ledger', 'external'])
+  BANK: 'ledger' | 'external' = 'ledger';
+
+  /** Where the external bank is. Without it the app starts one, which ends with it. */
+  @AddressLike(/^https?:\/\/[^\s,/?#]+\/?$/, { form: 'http://HOST:PORT', several: 'several banks' })
+  BANK_URL: string | undefined = undefined;
 
   /** How long a payout takes. */
   @Whole(0, 600_000, 'milliseconds')
@@ -72,4 +76,12 @@ export class Environment {
 
   @OneOf(['reject', 'wait'])
   ON_CONFLICT: 'reject' | 'wait' | undefined = undefined;
+
+  /**
+   * Whether a refund and its answer can be one transaction: all of it must be in one database, and not in SQLite. TypeORM
+   * has one connection to it, so that statements of other requests would join the open transaction.
+   */
+  get isTransactional(): boolean {
+    return this.STORE === 'sql' && this.BANK === 'ledger' && !this.DATABASE_URL.startsWith('sqlite:');
+  }
 }

@@ -9,7 +9,7 @@ interface HomePage {
 
 /** The first page. Values put in hold no character that means anything to HTML or to a shell. */
 export function homePage({ url, orderId, environment }: HomePage): string {
-  const { HTTP, LOCK, STORE, DATABASE_URL, BANK_LATENCY_MS } = environment;
+  const { HTTP, LOCK, STORE, DATABASE_URL, BANK, BANK_LATENCY_MS } = environment;
   const database = addressesOf(DATABASE_URL)
     .map((url) => url.slice(0, url.indexOf(':')))
     .join(', ');
@@ -60,6 +60,8 @@ ${example(`curl -s '${url}/ledger?orderId=${orderId}'`)}</li>
 <tr><th scope="row">Lock</th><td><code>LOCK=${LOCK}</code></td></tr>
 <tr><th scope="row">Results</th><td><code>STORE=${STORE}</code></td></tr>
 <tr><th scope="row">Database</th><td>${database}, named by <code>DATABASE_URL</code></td></tr>
+<tr><th scope="row">Bank</th><td><code>BANK=${BANK}</code>: ${BANKS[BANK]}</td></tr>
+<tr><th scope="row">A refund</th><td>${refundIs(environment)}</td></tr>
 <tr><th scope="row">A payout takes</th><td><code>BANK_LATENCY_MS=${BANK_LATENCY_MS}</code></td></tr>
 </table>
 <p><code>npm run demo</code> shows bursts of duplicates in one command.</p>
@@ -67,6 +69,18 @@ ${example(`curl -s '${url}/ledger?orderId=${orderId}'`)}</li>
 </body>
 </html>
 `;
+}
+
+const BANKS = {
+  ledger: 'a table of the database',
+  external:
+    'a process of its own, with a ledger of its own (at <code>BANK_URL</code>, else started by the app)',
+};
+
+function refundIs({ isTransactional, BANK }: Environment): string {
+  if (isTransactional) return 'order, payout and answer commit in one transaction';
+  if (BANK === 'external') return 'the call of the bank is a recorded step, with a key the bank knows it by';
+  return 'order and payout commit together, then the answer (with <code>STORE=sql</code> on PostgreSQL or MySQL, all three at once)';
 }
 
 /** A line to be copied. It scrolls when it is too long, so the keyboard must reach it. */

@@ -9,11 +9,11 @@ import { RefundConsumer } from './refund.consumer.js';
 import { RefundQueue } from './refund.queue.js';
 import { RefundRequestsController } from './refund-requests.controller.js';
 import { RefundRequestsService } from './refund-requests.service.js';
-import { RefundsController } from './refunds.controller.js';
+import { refundsController } from './refunds.controller.js';
 import { RefundsService } from './refunds.service.js';
 
 const REFUND_SERVICE = {
-  controllers: [RefundsController, RefundRequestsController],
+  controllers: [RefundRequestsController],
   providers: [RefundRequestsService],
 };
 const PAYMENT_SERVICE = { controllers: [RefundCommandsController], providers: [RefundConsumer] };
@@ -26,7 +26,8 @@ const SERVICES = {
 
 @Module({})
 export class RefundsModule {
-  static of({ ROLE }: Environment): DynamicModule {
+  static of({ ROLE, isTransactional }: Environment): DynamicModule {
+    const direct = ROLE === 'payment' ? [] : [refundsController(isTransactional)];
     const queue = {
       provide: RefundQueue,
       inject: [Environment],
@@ -36,7 +37,7 @@ export class RefundsModule {
     return {
       module: RefundsModule,
       imports: [BankModule, OrdersModule],
-      controllers: SERVICES[ROLE].flatMap(({ controllers }) => controllers as never[]),
+      controllers: [...direct, ...SERVICES[ROLE].flatMap(({ controllers }) => controllers as never[])],
       providers: [RefundsService, queue, ...SERVICES[ROLE].flatMap(({ providers }) => providers as never[])],
     };
   }

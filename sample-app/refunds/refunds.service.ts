@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { IdempotencyContext } from 'nestjs-idempotent';
 import type { EntityManager } from 'typeorm';
-import { BankService } from '../bank/bank.service.js';
+import { Bank } from '../bank/bank.js';
 import { Database } from '../database/database.js';
 import { OrdersService } from '../orders/orders.service.js';
 import { Problem } from '../problem.js';
@@ -21,16 +21,18 @@ export class RefundsService {
   constructor(
     private readonly database: Database,
     private readonly orders: OrdersService,
-    private readonly bank: BankService,
+    private readonly bank: Bank,
   ) {}
 
   /** @throws IllegalTransitionError, and Problem `order-unknown`, `amount-exceeds-order`, `illegal-transition`. */
   async refund(command: RefundCommand): Promise<Refund> {
+    const context = IdempotencyContext.current();
+    if (context?.isTransactional) return this.refundWithAnswer(context.manager, command);
     const begun = await this.database.transaction((manager) => this.start(manager, command));
     if (begun.status === 'REFUNDED') return begun;
-    await this.bank.clear();
+    await this.bank.clear(command);
     // Right before the effect: who has lost the key to somebody else leaves the payout to him.
-    IdempotencyContext.current()?.assertHeld();
+    context?.assertHeld();
     return this.database.transaction((manager) => this.finish(manager, command));
   }
 
@@ -40,6 +42,12 @@ export class RefundsService {
     const refund = isId && (await this.database.read((manager) => manager.findOneBy(Refund, { refundId })));
     if (!refund) throw new Problem('refund-unknown', `There is no refund ${refundId}.`);
     return refund;
+  }
+
+  /** All in the transaction that the answer is recorded in: nobody ever sees the order REFUNDING. */
+  private async refundWithAnswer(manager: EntityManager, command: RefundCommand): Promise<Refund> {
+    const begun = await this.start(manager, command);
+    return begun.status === 'REFUNDED' ? begun : this.finish(manager, command);
   }
 
   private async start(manager: EntityManager, command: RefundCommand): Promise<Refund> {
@@ -57,9 +65,9 @@ export class RefundsService {
 
   /** Payout, order and refund in one transaction: after a crash either all of it has happened or nothing. */
   private async finish(manager: EntityManager, command: RefundCommand): Promise<Refund> {
-    const { refundId, orderId, amount } = command;
+    const { refundId, orderId } = command;
     if (await this.orders.finishRefund(manager, orderId)) {
-      await this.bank.payOut(manager, orderId, amount);
+      await this.bank.book(manager, command);
       return saveRefund(manager, { ...command, status: 'REFUNDED' });
     }
     return manager.findOneByOrFail(Refund, { refundId, status: 'REFUNDED' });

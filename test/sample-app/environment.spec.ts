@@ -42,7 +42,11 @@ const REFUSED: Record<string, [value: string, message: string][]> = {
     ['refund', 'AMQP_URL is missing; it must be amqp://USER:PASSWORD@HOST:PORT, because ROLE is refund'],
     ['none', 'ROLE is "none"; it must be all, refund or payment'],
   ],
-  BANK: [['external', 'BANK is "external"; that is not available in this version; it must be ledger']],
+  BANK: [['paper', 'BANK is "paper"; it must be ledger or external']],
+  BANK_URL: [
+    ['localhost:3001', 'BANK_URL is "localhost:3001"; it must be http://HOST:PORT'],
+    ['http://a,http://b', 'several banks are not available in this version; it must be http://HOST:PORT'],
+  ],
   BANK_LATENCY_MS: [
     ['fast', 'BANK_LATENCY_MS is "fast"; it must be a whole number from 0 to 600000 (milliseconds)'],
   ],

@@ -8,7 +8,7 @@ import { readEnvironment } from '../../sample-app/config/environment.reader.js';
 import { type Answer, fetchAnswer } from '../support/http-app.js';
 import { startProcess, type TestProcess } from '../support/processes.js';
 
-export type Variables = Partial<Record<keyof Environment, string>>;
+export type Variables = Partial<Record<keyof Environment | 'TMPDIR', string>>;
 
 /** A client for a running sample app. */
 export class SampleClient {

@@ -91,7 +91,10 @@ describe('three payment services over one Redis and one PostgreSQL', () => {
     // What becomes of the requests of the process that dies does not matter.
     void send(victim).catch(() => undefined);
     const state = () => others[0].get('/orders/unlucky');
-    await eventually(state, ({ json }) => json.status === 'REFUNDING');
+    await eventually(
+      () => victim.metric('running'),
+      (count) => count === 1,
+    );
     const burst = Array.from({ length: DUPLICATES }, (_, i) => untilDone(() => send(others[i % 2]!)));
     await victim.process.kill('SIGKILL');
     expect(await others[0].ledger('unlucky')).toEqual([]);

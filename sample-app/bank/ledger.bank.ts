@@ -5,18 +5,20 @@ import type { EntityManager } from 'typeorm';
 import { Environment } from '../config/environment.js';
 import { Database } from '../database/database.js';
 import { isOrderId } from '../orders/order-id.js';
+import { Bank, type PayoutOrder } from './bank.js';
 import { Payout } from './payout.entity.js';
 
-/**
- * A bank whose ledger is a table of the shop's database. It pays whatever it is told to pay, as often as it is
- * told: that an order is paid out once is the business of those who call it.
- */
+/** A bank whose ledger is a table of the shop's database. */
 @Injectable()
-export class BankService {
+export class LedgerBank extends Bank {
+  readonly place = 'ledger';
+
   constructor(
     private readonly environment: Environment,
     private readonly database: Database,
-  ) {}
+  ) {
+    super();
+  }
 
   /** The time a payout takes. Spent before the transaction, which should be short. */
   async clear(): Promise<void> {
@@ -24,11 +26,10 @@ export class BankService {
   }
 
   /** Money leaves when the transaction of `manager` commits. */
-  async payOut(manager: EntityManager, orderId: string, amount: number): Promise<void> {
+  async book(manager: EntityManager, { orderId, amount }: PayoutOrder): Promise<void> {
     await manager.insert(Payout, { payoutId: randomUUID(), orderId, amount, at: new Date().toISOString() });
   }
 
-  /** The payouts of an order, or all, in the order of time. */
   async ledger(orderId?: string): Promise<Payout[]> {
     if (orderId !== undefined && !isOrderId(orderId)) return [];
     return this.database.read((manager) =>
