@@ -2,8 +2,10 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DataSource } from 'typeorm';
+import { ExternalBank } from '../../sample-app/bank/external.bank.js';
 import { readBankEnvironment } from '../../sample-app/bank/external/bank.environment.js';
 import { BankLedger } from '../../sample-app/bank/external/bank.ledger.js';
+import { readEnvironment } from '../../sample-app/config/environment.reader.js';
 import { dataSourceOptions } from '../../sample-app/database/data-source.js';
 import { startProxy } from '../support/proxy.js';
 import { sharedPostgres } from '../support/servers.js';
@@ -105,7 +107,8 @@ describe('G51 a process is killed with the bank paid and nobody answered', () =>
       ({ length }: unknown[]) => length === 1,
     );
     await victim.process.kill('SIGKILL');
-    expect(await Promise.all(cut)).toEqual(['cut', 'cut']);
+    const ends = await Promise.all(cut);
+    if (ends.some((end) => end !== 'cut')) throw new Error('The victim answered', { cause: ends });
     await lock.rollbackTransaction();
     await lock.release();
   }, PATIENCE_MS);
@@ -183,8 +186,8 @@ describe('is refused by name', () => {
   });
 
   it('a BANK_URL where none answers, a BANK_FILE that is none', async () => {
-    const variables = { DATABASE_URL: sqliteUrl(), BANK: 'external', BANK_URL: 'http://127.0.0.1:1' };
-    await expect(SampleInside.start(variables)).rejects.toThrow(
+    const variables = { BANK: 'external', BANK_URL: 'http://127.0.0.1:1' };
+    await expect(ExternalBank.open(readEnvironment(variables))).rejects.toThrow(
       'BANK_URL is "http://127.0.0.1:1"; it must be where a bank answers: ',
     );
     const environment = readBankEnvironment({ BANK_FILE: '/nowhere/bank.sqlite' });
