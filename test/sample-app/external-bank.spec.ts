@@ -147,7 +147,9 @@ it(
     await using app = await SampleProcess.start({ DATABASE_URL: sqliteUrl(), BANK: 'external', TMPDIR });
     await app.pay('order');
     expect((await app.refund('order', 'key')).status).toBe(201);
-    expect(await app.ledger('order')).toHaveLength(1);
+    expect(await app.ledger()).toEqual([
+      { payoutId: expect.any(String), orderId: 'order', amount: 100, at: expect.any(String) },
+    ]);
     const [, url] = await app.process.waitForLine(/BANK=external at (\S+?)\)/);
     await app.process.kill('SIGKILL');
     await eventually(

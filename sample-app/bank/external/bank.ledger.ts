@@ -39,7 +39,7 @@ export class BankLedger implements OnApplicationShutdown {
   }
 
   list(orderId: string | undefined): Payout[] {
-    return this.database.prepare(OF_ORDER).all(orderId ?? null) as Payout[];
+    return this.database.prepare(OF_ORDER).all([orderId ?? null]) as Payout[];
   }
 
   onApplicationShutdown(): void {
