@@ -1,3 +1,5 @@
+// For its types: what `ctx.manager` is. Nothing else that is exported here mentions them.
+import './typeorm-transactions.js';
 export { TypeOrmStore, type TypeOrmStoreOptions, typeOrmStore } from './typeorm-store.js';
 export {
   CreateIdempotencyAudit1763770000003,
