@@ -1,13 +1,10 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { once } from 'node:events';
-import { mkdtempSync } from 'node:fs';
 import { type AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type Answer, fetchAnswer } from '../support/http-app.js';
 import { startProcess, type TestProcess } from '../support/processes.js';
-import { PATIENCE_MS } from './sample-app.js';
+import { PATIENCE_MS, sqliteUrl } from './sample-app.js';
 
 const BANK_MAIN = 'sample-app/bank/external/bank.main.ts';
 
@@ -19,7 +16,7 @@ export class TestBank implements AsyncDisposable {
   ) {}
 
   static async start(): Promise<TestBank> {
-    const BANK_FILE = join(mkdtempSync(join(tmpdir(), 'idempotent-sample-bank-')), 'bank.sqlite');
+    const BANK_FILE = sqliteUrl().slice('sqlite:'.length);
     const process = startProcess(BANK_MAIN, { env: { BANK_PORT: '0', BANK_FILE, BANK_LATENCY_MS: '0' } });
     const [, url] = await process.waitForLine(/^Bank at (\S+)/, PATIENCE_MS);
     return new TestBank(url!, process);

@@ -1,6 +1,4 @@
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname } from 'node:path';
 import { DataSource } from 'typeorm';
 import { ExternalBank } from '../../sample-app/bank/external.bank.js';
 import { readBankEnvironment } from '../../sample-app/bank/external/bank.environment.js';
@@ -143,8 +141,10 @@ describe('G51 a process is killed with the bank paid and nobody answered', () =>
 it(
   'without BANK_URL the app starts a bank, which ends when the app is killed',
   async () => {
-    const TMPDIR = mkdtempSync(join(tmpdir(), 'idempotent-sample-bank-'));
-    await using app = await SampleProcess.start({ DATABASE_URL: sqliteUrl(), BANK: 'external', TMPDIR });
+    const DATABASE_URL = sqliteUrl();
+    // Where the bank has its file.
+    const TMPDIR = dirname(DATABASE_URL.slice('sqlite:'.length));
+    await using app = await SampleProcess.start({ DATABASE_URL, BANK: 'external', TMPDIR });
     await app.pay('order');
     expect((await app.refund('order', 'key')).status).toBe(201);
     expect(await app.ledger()).toEqual([
