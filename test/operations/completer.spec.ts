@@ -300,7 +300,7 @@ describe('G83 complete', () => {
       [started([Wrong]), 'complete is { attempts: 1 }; it must be true, false or { attempts, deadlineMs }'],
       [started([], { complete: true }), 'complete is not an option here'],
     ];
-    for (const [starting, message] of cases) await expect(starting).rejects.toThrow(message);
+    await Promise.all(cases.map(([starting, message]) => expect(starting).rejects.toThrow(message)));
     const app = await open({}, []);
     const running = app.app
       .get(IdempotencyService)

@@ -48,7 +48,10 @@ export function actTests({ describe, it }: TestRunner, subject: StoreSubject): v
           attempt: 1,
           fingerprint: request.fingerprint,
         });
-        expect(record!.expiresAt! - record!.completedAt!).toBe(12_345);
+        const kept = record!.expiresAt! - record!.completedAt!;
+        // A clock may be looked at twice.
+        expect(kept).toBeGreaterThanOrEqual(12_345);
+        expect(kept).toBeLessThanOrEqual(12_345 + 100);
         expect(record!.response).toMatchObject({ status: 201, headers: RESPONSE.headers });
         expect(Buffer.from(record!.response!.body!).toString()).toBe('{"refundId":"1"}');
         expect(await store.complete(request.id, request.token, { ...RESPONSE, status: 200 }, LONG)).toBe(

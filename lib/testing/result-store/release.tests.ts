@@ -113,7 +113,10 @@ export function releaseTests({ describe, it }: TestRunner, subject: StoreSubject
       expect(await second.complete(request.id, request.token, RESPONSE, LONG)).toBe(true);
       const record = await refused(retryOf(request));
       expect(record).toMatchObject({ state: 'completed', response: { status: 201 } });
-      expect(record.expiresAt! - record.completedAt!).toBe(LONG);
+      const kept = record.expiresAt! - record.completedAt!;
+      // A clock may be looked at twice.
+      expect(kept).toBeGreaterThanOrEqual(LONG);
+      expect(kept).toBeLessThanOrEqual(LONG + 100);
     });
 
     it('G51 an orphan is marked by who finds it, a live claim is not', async () => {
