@@ -3,7 +3,7 @@ export default {
   rootDir: import.meta.dirname,
   testMatch: ['<rootDir>/test/**/*.spec.ts'],
   testTimeout: 30_000,
-  maxWorkers: 3,
+  maxWorkers: 2,
   extensionsToTreatAsEsm: ['.ts'],
   transform: {
     '^.+\\.ts$': [

@@ -27,7 +27,7 @@ beforeAll(async () => {
   [stopped, successor] = await Promise.all([PaymentProcess.start(), PaymentProcess.start()]);
   const open = async ({ name, create }: (typeof STACKS)[number]) => {
     const urls = await create();
-    const options = { module: { leaseMs: LEASE_MS } };
+    const options = { module: { leaseMs: LEASE_MS, backendTimeoutMs: 8_000 } };
     const stack = await openStack(urls);
     const [late, app] = await Promise.all([stopped.open(urls, options), successor.open(urls, options)]);
     const keys = {

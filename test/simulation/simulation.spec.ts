@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { type Rules, type ScenarioRange, scenarios, simulate } from './scenario.js';
 
 /** `SIMULATION_RUNS=5000 SIMULATION_SEED=7` looks at more and other histories than every run of the tests does. */
-const RUNS = Number(process.env.SIMULATION_RUNS ?? 60);
+const RUNS = Number(process.env.SIMULATION_RUNS ?? 40);
 const SEED = Number(process.env.SIMULATION_SEED ?? 1);
 /** Histories looked at, at most, for a violation that has to be there. */
 const MOST_RUNS = 400;
