@@ -1,4 +1,4 @@
-import { setImmediate as turn } from 'node:timers/promises';
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import { Bunch } from '../../lib/sql/bunch.js';
 import { found, newRequest, retryOf } from '../support/store-suite.js';
@@ -166,6 +166,27 @@ describe('PostgreSQL, asked in bunches', () => {
       const status = n === 6 ? null : 200 + n;
       const stored = { status, headers: { 'x-name': `"{},\\ ${n}` }, body: bodies[n] };
       expect([state, seen]).toEqual(n === 9 ? ['running', null] : ['completed', stored]);
+    }
+  });
+
+  it('a row that somebody keeps locked holds up neither other keys nor the answer about its own', async () => {
+    const store = storeOf(POSTGRES, dataSource);
+    const [stuck, other] = [newRequest(), newRequest()];
+    await store.claim(stuck);
+    const runner = dataSource.createQueryRunner();
+    await runner.startTransaction();
+    try {
+      // As a process does that is stopped between the last statement of its transaction and the commit.
+      await runner.query(`UPDATE idempotency_record SET state = 'completed' WHERE id = $1`, [stuck.id]);
+      const claims = [retryOf(stuck), other].map((request) => store.claim(request));
+      const late = sleep(2_000).then(() => 'nobody answered');
+      expect(await Promise.race([Promise.all(claims), late])).toMatchObject([
+        { claimed: false, record: { state: 'running' } },
+        { claimed: true, attempt: 1 },
+      ]);
+    } finally {
+      await runner.rollbackTransaction();
+      await runner.release();
     }
   });
 

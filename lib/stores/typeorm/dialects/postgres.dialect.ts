@@ -41,7 +41,12 @@ export class PostgresDialect extends Dialect {
     return this.#claims.ask(request);
   }
 
-  /** In the order of ids: of two statements that insert the same rows in different orders one would be the victim. */
+  /**
+   * In the order of ids: of two statements that insert the same rows in different orders one would be the victim.
+   *
+   * A row that is there is not tried: an insert waits for whoever has it locked (a transaction that was stopped before
+   * its commit), and with it would wait all that travels along. What is inserted meanwhile the conflict decides.
+   */
   async #claimAll(requests: readonly ClaimRequest[]): Promise<(Row | undefined)[]> {
     const insert = this.once(
       'insert',
@@ -50,6 +55,7 @@ export class PostgresDialect extends Dialect {
        SELECT id, scope, "key", fingerprint, 'running', 1, token, ${this.micros}, ${this.now} + lease, ${this.now}
        FROM unnest(?::bpchar[], ?::text[], ?::text[], ?::bpchar[], ?::varchar[], ?::bigint[])
          AS c(id, scope, "key", fingerprint, token, lease)
+       WHERE NOT EXISTS (SELECT FROM ${this.table} r WHERE r.id = c.id)
        ORDER BY id
        ON CONFLICT (id) DO NOTHING RETURNING id, token, fence`,
     );
