@@ -12,7 +12,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { startPostgres, startRedis } from '../support/servers.js';
+import { startPostgres, startRedis } from '../../sample-app/servers/servers.js';
 import { Child } from './child.js';
 import { type Commands, commandsDuring, COUNTING, startCounting, stopCounting } from './commands.js';
 import type { Load, Measured } from './load.js';

@@ -9,7 +9,7 @@ import type { CallPolicy } from '../../lib/engine/policy.js';
 import { wrapped } from '../support/fixtures/wrapped.js';
 import { startProxy } from '../support/proxy.js';
 import { redisClient } from '../support/redis-client.js';
-import { sharedRedisUrl } from '../support/servers.js';
+import { sharedRedisUrl } from '../support/shared-servers.js';
 
 /** How long every answer is on its way. The server's life of the thing has begun before. */
 const SLOW_MS = 400;

@@ -12,7 +12,7 @@ import { migrated, POSTGRES, redisUrl, SQLITE } from '../support/fixtures/grid.j
 import { openStack, type Stack, type StackUrls } from '../support/fixtures/stacks.js';
 import { Gate } from '../support/fixtures/wrapped.js';
 import { type Answer, startApp, type TestApp } from '../support/http-app.js';
-import { type Server, startMariaDb, startPostgres, startRedis } from '../support/servers.js';
+import { type Server, startMariaDb, startPostgres, startRedis } from '../../sample-app/servers/servers.js';
 
 const TIMEOUT_MS = 400;
 /** A claim or a lock that is left behind would be in the way for this long. */

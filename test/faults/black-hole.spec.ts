@@ -12,7 +12,7 @@ import { identityOf, TestNode } from '../support/fixtures/node.js';
 import { openStack, type Stack, type StackUrls } from '../support/fixtures/stacks.js';
 import { startProxy } from '../support/proxy.js';
 import { redisClient } from '../support/redis-client.js';
-import { startRedis } from '../support/servers.js';
+import { startRedis } from '../../sample-app/servers/servers.js';
 
 const TTL_MS = 600;
 

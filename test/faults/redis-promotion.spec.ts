@@ -6,7 +6,7 @@ import { eventually } from '../support/eventually.js';
 import { TestNode } from '../support/fixtures/node.js';
 import { type FaultProxy, startProxy } from '../support/proxy.js';
 import { redisClient } from '../support/redis-client.js';
-import { type RedisServer, startRedis } from '../support/servers.js';
+import { type RedisServer, startRedis } from '../../sample-app/servers/servers.js';
 
 const TTL_MS = 60_000;
 

@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type LockDriver, LockService, memoryLock } from 'nestjs-idempotent';
 import { redisLock, redlock } from 'nestjs-idempotent/locks/redis';
 import { redisClient } from '../support/redis-client.js';
-import { sharedRedisUrl, startRedis } from '../support/servers.js';
+import { startRedis } from '../../sample-app/servers/servers.js';
+import { sharedRedisUrl } from '../support/shared-servers.js';
 
 const LONG_MS = 30_000;
 const DELAY_MS = 500;

@@ -13,7 +13,8 @@ import { Gate, wrapped } from '../support/fixtures/wrapped.js';
 import { startProcess } from '../support/processes.js';
 import { startProxy } from '../support/proxy.js';
 import { redisClient } from '../support/redis-client.js';
-import { type RedisServer, sharedRedisUrl, startRedis } from '../support/servers.js';
+import { type RedisServer, startRedis } from '../../sample-app/servers/servers.js';
+import { sharedRedisUrl } from '../support/shared-servers.js';
 
 const TTL: AcquireOptions = { ttlMs: 20_000 };
 /** Waits long enough for anything but for its end. */

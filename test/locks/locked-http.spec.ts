@@ -27,7 +27,8 @@ import { redisLock } from 'nestjs-idempotent/locks/redis';
 import { concat, defer, from, map, type Observable, raceWith } from 'rxjs';
 import { eventually, expectProblem, expectReplayOf, Gate, PLATFORMS, startApp } from '../support/http-app.js';
 import { redisClient } from '../support/redis-client.js';
-import { sharedRedisUrl, startRedis } from '../support/servers.js';
+import { startRedis } from '../../sample-app/servers/servers.js';
+import { sharedRedisUrl } from '../support/shared-servers.js';
 
 let ran = 0;
 let inside = 0;

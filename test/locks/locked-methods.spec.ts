@@ -20,7 +20,7 @@ import { unprotected } from 'nestjs-idempotent/testing';
 import { from, lastValueFrom, type Observable, of, toArray } from 'rxjs';
 import { Gate } from '../support/http-app.js';
 import { redisClient } from '../support/redis-client.js';
-import { sharedRedisUrl } from '../support/servers.js';
+import { sharedRedisUrl } from '../support/shared-servers.js';
 
 let ran = 0;
 let entered = new Gate();

@@ -6,7 +6,7 @@ import { redisLock, redlock } from 'nestjs-idempotent/locks/redis';
 import { counted } from '../support/fixtures/wrapped.js';
 import { Gate, MemoryLogger, startApp } from '../support/http-app.js';
 import { redisClient } from '../support/redis-client.js';
-import { sharedRedisUrl } from '../support/servers.js';
+import { sharedRedisUrl } from '../support/shared-servers.js';
 
 /** The shared server, in a database of its own. */
 const clientOf = (db: number) => redisClient(sharedRedisUrl().replace(/\d+$/, String(db)));

@@ -4,7 +4,7 @@ import { type QuorumLock, quorumLock } from '../../lib/locks/quorum/quorum.lock.
 import { redisLock } from '../../lib/locks/redis/index.js';
 import { describeLockDriver } from '../support/lock-suite.js';
 import { redisClient } from '../support/redis-client.js';
-import { sharedRedisUrl } from '../support/servers.js';
+import { sharedRedisUrl } from '../support/shared-servers.js';
 import { persistent } from './quorum-helpers.js';
 
 describe.each([1, 2, 5])('a quorum', (size) => {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { redisLock } from '../../lib/locks/redis/index.js';
-import { sharedRedisUrl } from '../support/servers.js';
+import { sharedRedisUrl } from '../support/shared-servers.js';
 
 describe('what leaves for Redis', () => {
   let client: Redis;

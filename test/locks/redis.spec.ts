@@ -5,7 +5,8 @@ import { redisStore } from '../../lib/stores/redis/index.js';
 import { describeLockDriver } from '../support/lock-suite.js';
 import { startProxy } from '../support/proxy.js';
 import { redisClient } from '../support/redis-client.js';
-import { type RedisServer, sharedRedisUrl, startRedis } from '../support/servers.js';
+import { type RedisServer, startRedis } from '../../sample-app/servers/servers.js';
+import { sharedRedisUrl } from '../support/shared-servers.js';
 
 const LONG_MS = 30_000;
 const LOCKED = { acquired: true, fence: expect.any(BigInt) };

@@ -9,7 +9,7 @@ import { type ExcludedNode, redlock, type RedlockOptions } from '../../lib/locks
 import { startProcess, type TestProcess } from '../support/processes.js';
 import { startProxy } from '../support/proxy.js';
 import { redisClient } from '../support/redis-client.js';
-import { type RedisServer, startRedis } from '../support/servers.js';
+import { type RedisServer, startRedis } from '../../sample-app/servers/servers.js';
 import type { AcquireRequest, ContenderOptions, CountRequest } from './fixtures/redlock-contender.js';
 import { until } from './quorum-helpers.js';
 

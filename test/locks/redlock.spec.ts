@@ -6,7 +6,7 @@ import { redlock, type RedlockOptions } from '../../lib/locks/redis/index.js';
 import { describeLockDriver } from '../support/lock-suite.js';
 import { type FaultProxy, startProxy } from '../support/proxy.js';
 import { redisClient } from '../support/redis-client.js';
-import { type RedisServer, startRedis } from '../support/servers.js';
+import { type RedisServer, startRedis } from '../../sample-app/servers/servers.js';
 import { persistent, timed, until } from './quorum-helpers.js';
 
 const LONG_MS = 30_000;

@@ -3,7 +3,7 @@ import type { DataSource } from 'typeorm';
 import { LockService } from '../../lib/locks/lock.service.js';
 import { MARIADB, MYSQL, mysqlSaying, POSTGRES } from '../stores/typeorm-flavours.js';
 import { startProxy } from '../support/proxy.js';
-import { startMariaDb, startPostgres } from '../support/servers.js';
+import { startMariaDb, startPostgres } from '../../sample-app/servers/servers.js';
 import {
   acquired,
   another,

@@ -8,7 +8,7 @@ import {
   sqlQuorumLock,
 } from '../../lib/locks/sql/index.js';
 import { DATABASES, MARIADB, open, openMigrated, POSTGRES, SQLITE } from '../stores/typeorm-flavours.js';
-import { type SqlServer, startPostgres } from '../support/servers.js';
+import { type SqlServer, startPostgres } from '../../sample-app/servers/servers.js';
 import { acquired, age, idOf, leased, locked, LONG_MS, rowCount, until } from './sql-helpers.js';
 
 describe('a quorum of PostgreSQL, MariaDB and SQLite', () => {

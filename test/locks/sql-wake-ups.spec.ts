@@ -5,7 +5,8 @@ import type { SqlLock } from '../../lib/locks/sql/index.js';
 import { MARIADB, open, openMigrated, POSTGRES, SQLITE } from '../stores/typeorm-flavours.js';
 import { startProcess } from '../support/processes.js';
 import { startProxy } from '../support/proxy.js';
-import { sharedPostgres, startPostgres } from '../support/servers.js';
+import { startPostgres } from '../../sample-app/servers/servers.js';
+import { sharedPostgres } from '../support/shared-servers.js';
 import { acquired, another, locked, LONG_MS, lockOf, portOf, until, urlOf } from './sql-helpers.js';
 
 interface Watching {

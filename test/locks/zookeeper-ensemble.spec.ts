@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { LockLease } from '../../lib/locks/lock-lease.js';
 import { startProcess } from '../support/processes.js';
 import { type FaultProxy, startProxy } from '../support/proxy.js';
-import { modeOf, startZooKeeperEnsemble, type ZooKeeperServer } from '../support/zookeeper.js';
+import { modeOf, startZooKeeperEnsemble, type ZooKeeperServer } from '../../sample-app/servers/zookeeper.js';
 import { acquired, client, lineAt, LONG_MS, loss, through, until } from './zookeeper-helpers.js';
 
 let servers: ZooKeeperServer[];

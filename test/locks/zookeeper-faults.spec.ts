@@ -4,7 +4,8 @@ import { Removals } from '../../lib/locks/zookeeper/removals.js';
 import { ConnectionLostError } from '../../lib/zookeeper/protocol.js';
 import { Session } from '../../lib/zookeeper/session.js';
 import { type FaultProxy, startProxy } from '../support/proxy.js';
-import { killSession, startZooKeeper, type ZooKeeperServer } from '../support/zookeeper.js';
+import { startZooKeeper, type ZooKeeperServer } from '../../sample-app/servers/zookeeper.js';
+import { killSession } from '../support/zookeeper-sessions.js';
 import {
   acquired,
   type Client,

@@ -17,7 +17,7 @@ import {
   sync,
 } from '../../lib/zookeeper/protocol.js';
 import type { FaultProxy } from '../support/proxy.js';
-import { fourLetters, type ZooKeeperServer } from '../support/zookeeper.js';
+import { fourLetters, type ZooKeeperServer } from '../../sample-app/servers/zookeeper.js';
 
 export const LONG_MS = 30_000;
 /** Outlives what a busy machine does to a process. */

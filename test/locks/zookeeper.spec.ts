@@ -1,6 +1,6 @@
 import { zookeeperLock } from '../../lib/locks/zookeeper/index.js';
 import { describeLockDriver } from '../support/lock-suite.js';
-import { startZooKeeper } from '../support/zookeeper.js';
+import { startZooKeeper } from '../../sample-app/servers/zookeeper.js';
 
 describeLockDriver(
   'zookeeper',

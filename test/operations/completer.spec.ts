@@ -17,7 +17,7 @@ import { STORES } from '../support/backends.js';
 import { wrapped } from '../support/fixtures/wrapped.js';
 import { eventually, Gate, MemoryLogger, startApp, type TestApp } from '../support/http-app.js';
 import { startProcess } from '../support/processes.js';
-import { sharedPostgres } from '../support/servers.js';
+import { sharedPostgres } from '../support/shared-servers.js';
 import { behaviour, Payouts } from './fixtures/payouts.js';
 
 const apps: TestApp[] = [];

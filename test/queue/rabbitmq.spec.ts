@@ -5,9 +5,10 @@ import { type ClientProxy, ClientProxyFactory, Transport } from '@nestjs/microse
 import type { Redis } from 'ioredis';
 import { lastValueFrom } from 'rxjs';
 import { startProxy } from '../support/proxy.js';
-import { type RabbitMqServer, startRabbitMq } from '../support/rabbitmq.js';
+import { type RabbitMqServer, startRabbitMq } from '../../sample-app/servers/rabbitmq.js';
 import { redisClient } from '../support/redis-client.js';
-import { sharedRedisUrl, startRedis } from '../support/servers.js';
+import { startRedis } from '../../sample-app/servers/servers.js';
+import { sharedRedisUrl } from '../support/shared-servers.js';
 import { Broker } from './broker.js';
 import { ConsumerProcess } from './consumer-process.js';
 import type { PayCommand } from './fixtures/commands.js';

@@ -3,9 +3,9 @@ import { Logger } from '@nestjs/common';
 import { type ClientOptions, type ClientProxy, ClientProxyFactory, Transport } from '@nestjs/microservices';
 import type { Redis } from 'ioredis';
 import { lastValueFrom } from 'rxjs';
-import { freePort } from '../support/ports.js';
+import { freePort } from '../../sample-app/servers/ports.js';
 import { redisClient } from '../support/redis-client.js';
-import { sharedRedisUrl } from '../support/servers.js';
+import { sharedRedisUrl } from '../support/shared-servers.js';
 import { ConsumerProcess } from './consumer-process.js';
 import type { PayCommand } from './fixtures/commands.js';
 

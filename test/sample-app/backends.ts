@@ -1,4 +1,4 @@
-import { sharedMariaDb, sharedPostgres, sharedRedisUrl } from '../support/servers.js';
+import { sharedMariaDb, sharedPostgres, sharedRedisUrl } from '../support/shared-servers.js';
 import { sqliteUrl, type Variables } from './sample-app.js';
 
 const REDIS = () => ({ REDIS_URL: sharedRedisUrl() });

@@ -1,6 +1,6 @@
 import { dataSourceOptions, openDatabase } from '../../sample-app/database/data-source.js';
 import { startProcess } from '../support/processes.js';
-import { sharedMariaDb, sharedPostgres } from '../support/servers.js';
+import { sharedMariaDb, sharedPostgres } from '../support/shared-servers.js';
 import { PATIENCE_MS, sqliteUrl } from './sample-app.js';
 
 it.each([

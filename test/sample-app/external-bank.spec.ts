@@ -6,7 +6,7 @@ import { BankLedger } from '../../sample-app/bank/external/bank.ledger.js';
 import { readEnvironment } from '../../sample-app/config/environment.reader.js';
 import { dataSourceOptions } from '../../sample-app/database/data-source.js';
 import { startProxy } from '../support/proxy.js';
-import { sharedPostgres } from '../support/servers.js';
+import { sharedPostgres } from '../support/shared-servers.js';
 import { type Journey, startFront, TestBank } from './bank-process.js';
 import {
   eventually,

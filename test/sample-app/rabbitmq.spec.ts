@@ -1,5 +1,5 @@
-import { type RabbitMqServer, startRabbitMq } from '../support/rabbitmq.js';
-import { sharedPostgres } from '../support/servers.js';
+import { type RabbitMqServer, startRabbitMq } from '../../sample-app/servers/rabbitmq.js';
+import { sharedPostgres } from '../support/shared-servers.js';
 import { eventually, PATIENCE_MS, SampleProcess, type Variables } from './sample-app.js';
 
 let broker: RabbitMqServer;

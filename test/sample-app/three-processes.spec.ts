@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer } from '../support/http-app.js';
-import { sharedPostgres, sharedRedisUrl, startRedis } from '../support/servers.js';
+import { startRedis } from '../../sample-app/servers/servers.js';
+import { sharedPostgres, sharedRedisUrl } from '../support/shared-servers.js';
 import { eventually, PATIENCE_MS, SampleProcess } from './sample-app.js';
 
 const DUPLICATES = 20;

@@ -1,7 +1,7 @@
 import { DataSource } from 'typeorm';
 import { readEnvironment } from '../../sample-app/config/environment.reader.js';
 import { dataSourceOptions } from '../../sample-app/database/data-source.js';
-import { sharedMariaDb, sharedPostgres } from '../support/servers.js';
+import { sharedMariaDb, sharedPostgres } from '../support/shared-servers.js';
 import { eventually, PATIENCE_MS, SampleInside, SampleProcess } from './sample-app.js';
 
 it('refunds are transactions where order, ledger and results are in one database with many connections', () => {

@@ -1,5 +1,5 @@
-import { fourLetters, startZooKeeper } from '../support/zookeeper.js';
-import { sharedPostgres } from '../support/servers.js';
+import { fourLetters, startZooKeeper } from '../../sample-app/servers/zookeeper.js';
+import { sharedPostgres } from '../support/shared-servers.js';
 import { eventually, PATIENCE_MS, SampleInside } from './sample-app.js';
 
 it(

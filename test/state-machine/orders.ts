@@ -11,7 +11,7 @@ import {
   PrimaryColumn,
   VersionColumn,
 } from 'typeorm';
-import { started } from '../support/cleanup.js';
+import { started } from '../../sample-app/servers/cleanup.js';
 import { type Flavour, MARIADB, open, POSTGRES, SQLITE } from '../stores/typeorm-flavours.js';
 
 export type Status = 'PAID' | 'REFUNDING' | 'REFUNDED';

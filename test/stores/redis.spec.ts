@@ -5,7 +5,8 @@ import { type RedisStore, redisStore } from '../../lib/stores/redis/index.js';
 import type { StoredResponse } from '../../lib/stores/result-store.js';
 import { startProxy } from '../support/proxy.js';
 import { redisClient } from '../support/redis-client.js';
-import { type RedisServer, sharedRedisUrl, startRedis } from '../support/servers.js';
+import { type RedisServer, startRedis } from '../../sample-app/servers/servers.js';
+import { sharedRedisUrl } from '../support/shared-servers.js';
 import { describeSteps } from '../support/step-suite.js';
 import { describeStore, found, newAct, newRequest, retryOf } from '../support/store-suite.js';
 

@@ -6,7 +6,7 @@ import { IdempotencyEngine } from '../../lib/engine/engine.js';
 import type { CallIdentity, CallPolicy } from '../../lib/engine/policy.js';
 import { eventually } from '../support/eventually.js';
 import { redisClient } from '../support/redis-client.js';
-import { type RedisServer, startRedis } from '../support/servers.js';
+import { type RedisServer, startRedis } from '../../sample-app/servers/servers.js';
 import { hash } from '../support/store-suite.js';
 
 const LEASE_MS = 1_500;

@@ -10,7 +10,7 @@ import {
   typeOrmStore,
   type TypeOrmStoreOptions,
 } from '../../lib/stores/typeorm/index.js';
-import { sharedMariaDb, sharedPostgres } from '../support/servers.js';
+import { sharedMariaDb, sharedPostgres } from '../support/shared-servers.js';
 
 /** A database and a way to use it. */
 export interface Flavour {

@@ -8,9 +8,9 @@ import { redisLock } from 'nestjs-idempotent/locks/redis';
 import { redisStore } from 'nestjs-idempotent/stores/redis';
 import { idempotencyMigrations, typeOrmStore } from 'nestjs-idempotent/stores/typeorm';
 import { DataSource, type DataSourceOptions } from 'typeorm';
-import { started } from './cleanup.js';
+import { started } from '../../sample-app/servers/cleanup.js';
 import { redisClient } from './redis-client.js';
-import { sharedMariaDb, sharedPostgres, sharedRedisUrl } from './servers.js';
+import { sharedMariaDb, sharedPostgres, sharedRedisUrl } from './shared-servers.js';
 
 /** What results are kept in. Empty for every spec file, shared by its tests: let them differ in their keys. */
 export interface StoreCase {

@@ -1,8 +1,8 @@
 import { Cluster, type ClusterOptions, type Redis } from 'ioredis';
-import { started } from './cleanup.js';
+import { started } from '../../sample-app/servers/cleanup.js';
 import { eventually } from './eventually.js';
 import { redisClient } from './redis-client.js';
-import { type RedisServer, startRedis } from './servers.js';
+import { type RedisServer, startRedis } from '../../sample-app/servers/servers.js';
 
 /** Three masters, each with a third of the slots, and a replica of the first. */
 export interface RedisCluster {

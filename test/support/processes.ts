@@ -6,7 +6,7 @@ import {
   startProcess as start,
   type TestProcess,
 } from '../../lib/testing/index.js';
-import { startGuard, started, stopped } from './cleanup.js';
+import { startGuard, started, stopped } from '../../sample-app/servers/cleanup.js';
 
 export type { Exit, ProcessOptions, TestProcess };
 

@@ -3,7 +3,7 @@ import mysql from 'mysql2/promise';
 import pg from 'pg';
 import { type FaultProxy, startProxy } from './proxy.js';
 import { redisClient } from './redis-client.js';
-import { sharedMariaDb, sharedPostgres, sharedRedisUrl } from './servers.js';
+import { sharedMariaDb, sharedPostgres, sharedRedisUrl } from './shared-servers.js';
 
 let direct: Redis;
 let url: string;

@@ -1,5 +1,5 @@
 import { type FaultProxy, startProxy as start } from '../../lib/testing/index.js';
-import { started } from './cleanup.js';
+import { started } from '../../sample-app/servers/cleanup.js';
 
 export type { FaultProxy };
 

@@ -1,5 +1,5 @@
 import { Redis, type RedisOptions } from 'ioredis';
-import { type Stoppable, started, stopped } from './cleanup.js';
+import { type Stoppable, started, stopped } from '../../sample-app/servers/cleanup.js';
 
 /** A client that reconnects fast, fails fast, and is disconnected at the end of the spec file. */
 export function redisClient(url: string, options: RedisOptions = {}): Redis {

@@ -4,9 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis, RedisOptions } from 'ioredis';
 import { eventually } from './eventually.js';
 import { redisClient } from './redis-client.js';
-import { binary } from './server-binaries.js';
-import { type Server, ServerProcess } from './server-process.js';
-import { pingRedis, type RedisServer, startRedis } from './servers.js';
+import { binary } from '../../sample-app/servers/server-binaries.js';
+import { type Server, ServerProcess } from '../../sample-app/servers/server-process.js';
+import { pingRedis, type RedisServer, startRedis } from '../../sample-app/servers/servers.js';
 
 /** A master, a replica, and three sentinels that make the replica the master when the master is gone. */
 export interface Sentinels {

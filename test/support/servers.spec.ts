@@ -2,14 +2,8 @@ import { existsSync } from 'node:fs';
 import mysql from 'mysql2/promise';
 import pg from 'pg';
 import { redisClient } from './redis-client.js';
-import {
-  sharedMariaDb,
-  sharedPostgres,
-  sharedRedisUrl,
-  startMariaDb,
-  startPostgres,
-  startRedis,
-} from './servers.js';
+import { startMariaDb, startPostgres, startRedis } from '../../sample-app/servers/servers.js';
+import { sharedMariaDb, sharedPostgres, sharedRedisUrl } from './shared-servers.js';
 
 async function postgres(url: string, text: string): Promise<unknown[]> {
   const client = new pg.Client({ connectionString: url });

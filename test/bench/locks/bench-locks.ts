@@ -9,8 +9,8 @@
  * Times are never asserted: on a machine that does other things as well only ratios inside a round say anything.
  */
 import { parseArgs } from 'node:util';
-import { startRedis } from '../../support/servers.js';
-import { startZooKeeper } from '../../support/zookeeper.js';
+import { startRedis } from '../../../sample-app/servers/servers.js';
+import { startZooKeeper } from '../../../sample-app/servers/zookeeper.js';
 import { redisCommandsDuring } from '../commands.js';
 import { number, ratio, spread, type Spread, table } from '../report.js';
 import { BLOCKING_POP, type Contender, FLOOR, type Instance, LIBRARIES } from './contenders.js';

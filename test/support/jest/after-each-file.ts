@@ -1,4 +1,4 @@
-import { stopEverything } from '../cleanup.js';
+import { stopEverything } from '../../../sample-app/servers/cleanup.js';
 
 // Servers, proxies and processes a spec file did not stop itself end with the file.
 afterAll(stopEverything);

@@ -2,7 +2,7 @@ import '../loader.mjs';
 
 /** One Redis, one PostgreSQL and one MariaDB for the whole run; the workers inherit the environment. */
 export default async function globalSetup() {
-  const { startMariaDb, startPostgres, startRedis } = await import('../servers.ts');
+  const { startMariaDb, startPostgres, startRedis } = await import('../../../sample-app/servers/servers.ts');
   const [redis, postgres, mariaDb] = await Promise.all([startRedis(), startPostgres(), startMariaDb()]);
   Object.assign(process.env, {
     TEST_REDIS_URL: redis.url,

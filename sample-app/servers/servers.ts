@@ -138,26 +138,6 @@ CREATE USER IF NOT EXISTS 'test'@'%' IDENTIFIED BY 'test';
 GRANT ALL ON *.* TO 'test'@'%' WITH GRANT OPTION;
 `;
 
-/** The server all spec files of a run share; every worker has a database number of its own in it. */
-export function sharedRedisUrl(): string {
-  return `${fromEnvironment('TEST_REDIS_URL')}/${Number(process.env.JEST_WORKER_ID ?? 1) % 16}`;
-}
-
-/** The server all spec files of a run share. Make a database of your own in it. */
-export function sharedPostgres(): Databases {
-  return postgresDatabases(fromEnvironment('TEST_POSTGRES_URL'));
-}
-
-export function sharedMariaDb(): Databases {
-  return mariaDbDatabases(fromEnvironment('TEST_MARIADB_URL'));
-}
-
-function fromEnvironment(name: string): string {
-  const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set: the shared servers are started by Jest's global setup`);
-  return value;
-}
-
 function redisUrl(port: number): string {
   return `redis://127.0.0.1:${port}`;
 }
@@ -170,7 +150,7 @@ function mariaDbUrl(port: number): string {
   return `mysql://test:test@127.0.0.1:${port}/test`;
 }
 
-function postgresDatabases(url: string): Databases {
+export function postgresDatabases(url: string): Databases {
   return {
     url,
     createDatabase: async (name = freshName()) => {
@@ -183,7 +163,7 @@ function postgresDatabases(url: string): Databases {
   };
 }
 
-function mariaDbDatabases(url: string): Databases {
+export function mariaDbDatabases(url: string): Databases {
   return {
     url,
     createDatabase: async (name = freshName()) => {
