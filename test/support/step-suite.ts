@@ -1,6 +1,7 @@
 import { describeStepStore, type StoreUnderTest } from '../../lib/testing/index.js';
+import { lane } from './lanes.js';
 
-/** The published suite, run by Jest. */
+/** The published suite, in a lane of its own. */
 export function describeSteps(name: string, create: () => Promise<StoreUnderTest>): void {
-  describeStepStore({ describe, it, beforeAll, afterAll }, name, create);
+  lane((runner) => describeStepStore(runner, name, create));
 }

@@ -1,9 +1,10 @@
 import { describeResultStore, type StoreUnderTest } from '../../lib/testing/index.js';
+import { lane } from './lanes.js';
 
 export { found, hash, newAct, newRequest, retryOf } from '../../lib/testing/result-store/requests.js';
 export type { StoreUnderTest };
 
-/** The published suite, run by Jest. */
+/** The published suite, in a lane of its own. */
 export function describeStore(name: string, create: () => Promise<StoreUnderTest>): void {
-  describeResultStore({ describe, it, beforeAll, afterAll }, name, create);
+  lane((runner) => describeResultStore(runner, name, create));
 }
