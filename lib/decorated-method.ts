@@ -66,9 +66,9 @@ function wrap(original: Body, marks: MethodMarks): Body {
     const { idempotent, locked } = marks;
     const frame = frames.getStore();
     const body = () => original.apply(this, args);
-    if (!idempotent) return callerOf(this, method, '@Locked').lock(locked!, this, method, args, body);
+    if (!idempotent) return callerOf(this, method, '@Locked', args).lock(locked!, this, method, args, body);
     if (frame?.target !== method || !frame.isOpen)
-      return callerOf(this, method, '@Idempotent').call(this, method, args, body);
+      return callerOf(this, method, '@Idempotent', args).call(this, method, args, body);
     if (!locked || frame.isReplay) return frame.enter(body);
     return callerOf(this, method, '@Locked').lock(locked, this, method, args, () => enterHeld(frame, body));
   }

@@ -2,10 +2,10 @@ import { StepNotRecordedError } from './idempotency.errors.js';
 
 /** What a call is, for the functions of the options: `principal`, key functions, `fingerprint`, `onError`. */
 export interface IdempotentCall {
-  readonly transport: 'http' | 'rpc' | 'ws' | 'graphql' | 'method' | 'service';
+  readonly transport: 'http' | 'rpc' | 'ws' | 'graphql' | 'job' | 'cron' | 'method' | 'service';
   /** `Controller.method`, or the `scope` option. */
   readonly scope: string;
-  /** The platform's request object; the context of a message (`@Ctx()`); an empty object where there is none. */
+  /** The platform's request object; the context of a message (`@Ctx()`); the job; an empty object where there is none. */
   readonly request: any;
   /** `request.user`, as guards leave it. */
   readonly user: any;
@@ -16,10 +16,12 @@ export interface IdempotentCall {
   readonly headers: any;
   /** Route template, e.g. `/orders/:id/refunds`; HTTP only. */
   readonly route: string | undefined;
-  /** Data of a message, or the `payload` of `IdempotencyService.run`. */
+  /** Data of a message or job, or the `payload` of `IdempotencyService.run`. */
   readonly payload: any;
-  /** Of a message: RabbitMQ's `messageId`, NATS' `Nats-Msg-Id`, Kafka's `topic/partition/offset`. */
+  /** Of a message: RabbitMQ's `messageId`, NATS' `Nats-Msg-Id`, Kafka's `topic/partition/offset`, the id of a job. */
   readonly messageId?: string | undefined;
+  /** When a `@Cron` method was to be called, as `2026-11-22T03:00:00.000Z`. */
+  readonly tick?: string | undefined;
   /** Arguments of a method call; empty otherwise. */
   readonly args: readonly any[];
 }

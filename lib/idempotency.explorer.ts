@@ -1,10 +1,10 @@
-import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
+import { Inject, Injectable, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
 import { SSE_METADATA } from '@nestjs/common/constants.js';
 import { DiscoveryService, MetadataScanner } from '@nestjs/core';
 import { localCall } from './idempotency.call.js';
 import { IDEMPOTENCY_OPTIONS } from './idempotency.constants.js';
 import { IdempotencyOptionsError } from './idempotency.errors.js';
-import { manage, type MethodCaller } from './idempotency.managed.js';
+import { manage, managesFrom, type MethodCaller } from './idempotency.managed.js';
 import type { IdempotencyModuleOptions } from './idempotency.options.js';
 import { IdempotentRoute } from './idempotency.route.js';
 import { ValueRunner } from './idempotency.runner.js';
@@ -13,6 +13,10 @@ import { type LockedMetadata, lockedMetadata } from './locked.decorator.js';
 import { handledCall } from './locked.call.js';
 import { LockedRoute } from './locked.route.js';
 import { LockedRunner } from './locked.runner.js';
+import { jobOf } from './transports/bullmq-job.js';
+import { checkSchedule, CronFace } from './transports/cron-face.js';
+import { cronOptionsOf } from './transports/cron-ticks.js';
+import { JobFace } from './transports/job-face.js';
 
 /** A method with `complete: true`, whose calls can be made again from their arguments. */
 export interface CompletableMethod {
@@ -25,12 +29,14 @@ type Wrapper = ReturnType<DiscoveryService['getProviders']>[number];
 
 /** Finds every method with `@Idempotent` or `@Locked` at start-up: checks its options and takes charge of its object. */
 @Injectable()
-export class IdempotencyExplorer implements OnModuleInit, MethodCaller {
+export class IdempotencyExplorer implements OnModuleInit, OnModuleDestroy, MethodCaller {
   private readonly routes = new WeakMap<Function, Map<Function, IdempotentRoute>>();
   /** Found at start-up. */
   readonly completable: CompletableMethod[] = [];
   private readonly lockedRoutes = new WeakMap<LockedMetadata, LockedRoute>();
   private readonly lockedMethods = new WeakMap<Function, LockedMetadata>();
+  private readonly scheduled = new WeakSet<Function>();
+  private started!: () => void;
 
   constructor(
     @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
@@ -38,10 +44,26 @@ export class IdempotencyExplorer implements OnModuleInit, MethodCaller {
     @Inject(IDEMPOTENCY_OPTIONS) private readonly options: IdempotencyModuleOptions,
     @Inject(ValueRunner) private readonly runner: ValueRunner,
     @Inject(LockedRunner) private readonly locked: LockedRunner,
-  ) {}
+    @Inject(JobFace) private readonly jobs: JobFace,
+    @Inject(CronFace) private readonly cron: CronFace,
+  ) {
+    managesFrom(new Promise((started) => (this.started = started)));
+  }
 
   /** @throws IdempotencyOptionsError naming the handler whose options are wrong. */
   onModuleInit(): void {
+    try {
+      this.explore();
+    } finally {
+      this.started();
+    }
+  }
+
+  onModuleDestroy(): void {
+    this.started();
+  }
+
+  private explore(): void {
     const owners = new Map<string, Function>();
     const controllers = this.discovery.getControllers();
     for (const wrapper of [...controllers, ...this.discovery.getProviders()]) {
@@ -55,6 +77,8 @@ export class IdempotencyExplorer implements OnModuleInit, MethodCaller {
         if (route) {
           refuseEventStream(method, `@Idempotent on ${route.label}`);
           refuseSharedByAccident(owners, route, type);
+          checkSchedule(route, method);
+          if (cronOptionsOf(method)) this.scheduled.add(method);
           if (route.policy.complete) {
             refuseIncompletable(route, controllers.includes(wrapper), owner === type);
             this.completable.push({ route, instance: owner, method });
@@ -110,6 +134,9 @@ export class IdempotencyExplorer implements OnModuleInit, MethodCaller {
           `for example @Idempotent('${method.name}:{args.0}')`,
       );
     }
+    const job = jobOf(args);
+    if (job) return this.jobs.handle(route, job, instance, method, args);
+    if (this.scheduled.has(method)) return this.cron.handle(route, instance, method, args);
     const call = localCall({ transport: 'method', scope: route.scope, args });
     return this.runner.runRoute(route, call, method, () => method.apply(instance, args));
   }

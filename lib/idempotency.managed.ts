@@ -1,5 +1,6 @@
 import { IdempotencyOptionsError } from './idempotency.errors.js';
 import type { LockedMetadata } from './locked.decorator.js';
+import { jobOf } from './transports/bullmq-job.js';
 
 /** Runs calls of decorated methods. */
 export interface MethodCaller {
@@ -14,6 +15,26 @@ export interface MethodCaller {
     body: () => unknown,
   ): unknown;
 }
+
+/** Modules that have yet to find what they manage. */
+const starting = new Set<Promise<void>>();
+
+/** Workers of BullMQ begin while the app starts: until `started` jobs of unknown objects wait. */
+export function managesFrom(started: Promise<void>): void {
+  starting.add(started);
+  void started.then(() => starting.delete(started));
+}
+
+const waitingCaller: MethodCaller = {
+  call: async (instance, method, args, body) => {
+    await Promise.all(starting);
+    return callerOf(instance, method, '@Idempotent').call(instance, method, args, body);
+  },
+  lock: async (locked, instance, method, args, body) => {
+    await Promise.all(starting);
+    return callerOf(instance, method, '@Locked').lock(locked, instance, method, args, body);
+  },
+};
 
 /** Runs what it is given as if there were no decorator. */
 const unprotectedCaller: MethodCaller = {
@@ -39,9 +60,15 @@ export function unprotected<T extends object>(instance: T): T {
  * @throws IdempotencyOptionsError when no module manages the object: running unprotected by accident is how
  * money leaves twice.
  */
-export function callerOf(instance: object, method: Function, decorator: string): MethodCaller {
+export function callerOf(
+  instance: object,
+  method: Function,
+  decorator: string,
+  args: readonly unknown[] = [],
+): MethodCaller {
   const caller = callers.get(Object(instance)) ?? callers.get(Object(instance).constructor);
   if (caller) return caller;
+  if (starting.size > 0 && jobOf(args)) return waitingCaller;
   const label = `${Object(instance).constructor?.name ?? '?'}.${method.name}`;
   throw new IdempotencyOptionsError(
     `${decorator} on ${label}: no IdempotencyModule manages this object. Import IdempotencyModule.forRoot(...) in the ` +

@@ -18,7 +18,10 @@ import { Operator } from './operations/operator.js';
 import { IdempotencyShutdown } from './operations/shutdown.js';
 import { IdempotencySweeper } from './operations/sweeper.js';
 import { ResultStore } from './stores/result-store.js';
+import { CronFace } from './transports/cron-face.js';
+import { CronTicks } from './transports/cron-ticks.js';
 import { HttpFace } from './transports/http-face.js';
+import { JobFace } from './transports/job-face.js';
 import { watchConsumers } from './transports/rabbitmq-consumers.js';
 import { loadMicroservices } from './transports/rpc-exception.js';
 import { RpcFace } from './transports/rpc-face.js';
@@ -90,6 +93,9 @@ import { RpcFace } from './transports/rpc-face.js';
     },
     LockedRunner,
     HttpFace,
+    JobFace,
+    CronTicks,
+    CronFace,
     IdempotencyExplorer,
     IdempotencyInterceptor,
     IdempotencyService,

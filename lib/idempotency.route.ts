@@ -43,6 +43,12 @@ export class IdempotentRoute {
     return this.metadata.key === undefined;
   }
 
+  /** As it is written; undefined where the key is made by a function or comes with the header. */
+  get template(): string | undefined {
+    const { key } = this.metadata;
+    return typeof key === 'string' ? key : undefined;
+  }
+
   /**
    * Makes the identity of a call, once, before anything runs.
    *

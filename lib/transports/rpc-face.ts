@@ -8,19 +8,14 @@ import {
 } from '@nestjs/common';
 import { catchError, EMPTY, lastValueFrom, NEVER, type Observable, of, throwError } from 'rxjs';
 import { defaultOnError, type ErrorDecision, type IdempotentCall } from '../idempotency.call.js';
-import { IdempotencyError, type IdempotencyErrorCode } from '../idempotency.errors.js';
+import { IdempotencyError } from '../idempotency.errors.js';
 import { type CallFrame, frames } from '../idempotency.frame.js';
 import type { IdempotentRoute } from '../idempotency.route.js';
 import { ValueRunner } from '../idempotency.runner.js';
 import { deliveryOf, type RabbitDelivery } from './rabbitmq-delivery.js';
+import { isForNow, isUncertainOutcome } from './refusals.js';
 import { rpcAnswerOf, rpcRefusal } from './rpc-exception.js';
 import { rpcCall } from './rpc-message.js';
-
-/** Refusals that a later delivery of the same message may not meet. */
-const FOR_NOW = new Set<IdempotencyErrorCode>([
-  ...(['in-progress', 'unavailable', 'lease-lost', 'transaction-conflict'] as const),
-  ...(['lock-busy', 'lock-lost', 'lock-unavailable'] as const),
-]);
 
 /** How far a call came. */
 interface Progress {
@@ -109,7 +104,7 @@ export class RpcFace {
     const { isRequest } = delivery;
     const putBack = () => delivery.putBack(policy.redeliveryDelayMs);
     const isRefusal = error instanceof IdempotencyError;
-    if (isRefusal && (FOR_NOW.has(error.code) || (error.code === 'outcome-uncertain' && !isRequest))) {
+    if (isForNow(error) || (isUncertainOutcome(error) && !isRequest)) {
       await putBack();
       return true;
     }

@@ -5,10 +5,13 @@ import type { ConsumerSetup, Told } from './fixtures/commands.js';
 export class ConsumerProcess implements AsyncDisposable {
   private constructor(readonly process: TestProcess) {}
 
-  static async start(setup: ConsumerSetup, env: Record<string, string> = {}): Promise<ConsumerProcess> {
-    const process = startProcess(new URL('./fixtures/consumer.ts', import.meta.url), {
-      env: { CONSUMER: JSON.stringify(setup), ...env },
-    });
+  static start(setup: ConsumerSetup, env: Record<string, string> = {}): Promise<ConsumerProcess> {
+    return ConsumerProcess.of('consumer', { CONSUMER: JSON.stringify(setup), ...env });
+  }
+
+  /** @param program of the folder `fixtures`. */
+  static async of(program: string, env: Record<string, string>): Promise<ConsumerProcess> {
+    const process = startProcess(new URL(`./fixtures/${program}.ts`, import.meta.url), { env });
     await process.waitForMessage((told) => 'ready' in (told as Told));
     return new ConsumerProcess(process);
   }
