@@ -37,7 +37,7 @@ export class FaultProxy implements AsyncDisposable {
 
   /** @param targetPort of the server behind. */
   constructor(
-    private readonly targetPort: number,
+    private targetPort: number,
     private readonly targetHost = '127.0.0.1',
   ) {
     this.#server.on('connection', (client) => this.#join(client));
@@ -102,6 +102,11 @@ export class FaultProxy implements AsyncDisposable {
   /** Resolves at the next cut. */
   nextCut(): Promise<void> {
     return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** New connections lead to another server: an address that moves, as after a fail-over. */
+  redirect(targetPort: number): void {
+    this.targetPort = targetPort;
   }
 
   /** Resets all connections; what was on its way is lost. */

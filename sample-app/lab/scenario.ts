@@ -1,4 +1,4 @@
-import type { Outcome, Point, Scheme } from './scheme.js';
+import type { Need, Outcome, Point, Scheme } from './scheme.js';
 
 /** One thing that happens to refunds. The same script for every scheme; only the ledger judges. */
 export interface Scenario {
@@ -9,10 +9,14 @@ export interface Scenario {
   readonly story: string;
   /** For those that say something about one scheme only. */
   readonly only?: Scheme['id'];
-  /** A server that cells share goes down: no other cell may run meanwhile. */
-  readonly alone?: boolean;
+  /** Servers that it needs beside those of the scheme. */
+  readonly needs?: readonly Need[];
+  /** What it does to servers, if anything. */
+  readonly strikes?: Fault;
   /** Past it what is not answered is given up. @default 6 times the TTL */
   readonly patienceMs?: number;
+  /** How many messages a payment service works on at a time. @default 1: a duplicate goes to another */
+  readonly prefetch?: number;
   play(stage: Stage): Promise<void>;
 }
 
@@ -22,13 +26,17 @@ export interface Stage {
   readonly ttlMs: number;
   /** Publishes to the queue. Resolves when the queue has it. */
   send(request?: Partial<SendOptions>): Promise<Sent>;
-  /** From now on who comes to one of these points is held there. */
-  holdAt(...points: Point[]): Hold;
+  /** The first that comes to one of these points from now on is held there. Rejects when nobody comes. */
+  holdOneAt(...points: Point[]): Promise<Held>;
+  /** Everybody who comes to one of these points from now on is held there, until the function returned is called. */
+  holdAllAt(...points: Point[]): () => void;
   /** Until each of them is answered, given up, or held. */
   untilAnsweredOrHeld(...sent: Sent[]): Promise<void>;
   /** How long every payout takes from now on, before `before-effect`. @default 0 */
   bankTakes(ms: number): void;
   sleep(ms: number): Promise<void>;
+  /** SIGKILLs a payment service that works on a request. @returns its name; undefined when nobody does. */
+  killOneAtWork(): Promise<string | undefined>;
   readonly faults: Faults;
   /** For the timeline. */
   note(text: string): void;
@@ -55,13 +63,6 @@ export interface Sent {
   readonly answered: Promise<Outcome | 'given-up'>;
 }
 
-export interface Hold {
-  /** The next one that is held. Rejects when nobody comes. */
-  next(): Promise<Held>;
-  /** Everybody held goes on, and nobody is held any more. */
-  release(): void;
-}
-
 /** A payment service that stands still at a point. */
 export interface Held {
   /** `payment-1`, … */
@@ -80,7 +81,8 @@ export interface Held {
 export interface Faults {
   /** What has to be so before the lock is taken, that the fault is met for certain and not by luck. */
   prepare(fault: Fault): Promise<void>;
-  strike(fault: Fault): Promise<void>;
+  /** @param holder the service that has the lock, where it matters what it can reach. */
+  strike(fault: Fault, holder?: string): Promise<void>;
   /** What was struck serves again, as far as it ever will. */
   heal(fault: Fault): Promise<void>;
 }

@@ -29,6 +29,7 @@ export interface CellName {
 export interface CellResult extends CellName {
   /** `failed`: the lab itself could not play it; `error` says why. */
   readonly actual: Verdict | 'failed';
+  /** Of an experiment: `holds`. */
   readonly expected: Verdict;
   readonly asExpected: boolean;
   readonly error?: string;

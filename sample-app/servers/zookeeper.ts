@@ -7,7 +7,10 @@ import { binary, findZooKeeper } from './server-binaries.js';
 import { type Server, ServerProcess } from './server-process.js';
 
 /** `url` is `host:port`, for a connect string. */
-export interface ZooKeeperServer extends Server {}
+export interface ZooKeeperServer extends Server {
+  /** Its data is in `data`. */
+  readonly folder: string;
+}
 
 export interface ZooKeeperOptions {
   /** The unit of its times, in milliseconds; sessions are ended at its multiples. */

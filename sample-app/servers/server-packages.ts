@@ -1,0 +1,50 @@
+import { findBinary, findRabbitMq, findZooKeeper } from './server-binaries.js';
+
+export interface ServerPackage {
+  readonly binaries: readonly string[];
+  /** Whether what is no program is there. */
+  readonly isThere?: () => boolean;
+  readonly debian: string;
+  readonly brew: string;
+}
+
+/** The servers that tests and the lab start. */
+const SERVERS: readonly ServerPackage[] = [
+  { binaries: ['redis-server'], debian: 'redis-server', brew: 'redis' },
+  { binaries: ['postgres', 'initdb'], debian: 'postgresql', brew: 'postgresql' },
+  { binaries: ['mariadbd', 'mariadb-install-db'], debian: 'mariadb-server', brew: 'mariadb' },
+  {
+    binaries: ['java'],
+    isThere: () => findZooKeeper() !== undefined,
+    debian: 'default-jre-headless libzookeeper-java',
+    brew: 'zookeeper',
+  },
+  {
+    binaries: ['erl', 'epmd'],
+    isThere: () => findRabbitMq() !== undefined,
+    debian: 'rabbitmq-server',
+    brew: 'rabbitmq',
+  },
+];
+
+export function missingServers(): readonly ServerPackage[] {
+  return SERVERS.filter(({ binaries, isThere }) => !binaries.every(findBinary) || isThere?.() === false);
+}
+
+/** As root on Debian and its kin. */
+export function aptCommands(packages: readonly ServerPackage[]): string[] {
+  const names = packages.map(({ debian }) => debian).join(' ');
+  return [
+    'apt-get -o DPkg::Lock::Timeout=120 update',
+    `apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends ${names}`,
+  ];
+}
+
+/** What somebody types to install them here. */
+export function installCommand(packages: readonly ServerPackage[]): string {
+  if (findBinary('apt-get') === undefined)
+    return `brew install ${packages.map(({ brew }) => brew).join(' ')}`;
+  return aptCommands(packages)
+    .map((command) => (process.getuid?.() === 0 ? command : `sudo ${command}`))
+    .join(' && ');
+}
