@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { Job, type JobsOptions, Queue, QueueEvents } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { type RedisServer, startRedis } from '../../sample-app/servers/servers.js';
 import { eventually } from '../support/eventually.js';
 import { redisClient } from '../support/redis-client.js';
-import { type RedisServer, sharedRedisUrl, startRedis } from '../support/servers.js';
+import { sharedRedisUrl } from '../support/shared-servers.js';
 import { ConsumerProcess } from './consumer-process.js';
 import type { PayCommand, WorkerSetup } from './fixtures/commands.js';
 

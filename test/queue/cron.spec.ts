@@ -9,7 +9,7 @@ import { Idempotent, IdempotencyModule, memoryStore } from 'nestjs-idempotent';
 import { cronOptionsOf, CronTicks } from '../../lib/transports/cron-ticks.js';
 import { eventually } from '../support/eventually.js';
 import { redisClient } from '../support/redis-client.js';
-import { sharedRedisUrl } from '../support/servers.js';
+import { sharedRedisUrl } from '../support/shared-servers.js';
 import { ConsumerProcess } from './consumer-process.js';
 import type { WorkerSetup } from './fixtures/commands.js';
 
