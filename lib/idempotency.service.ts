@@ -19,6 +19,7 @@ import { checkKey } from './identity/key-header.js';
 import { type ActRequest, type ListRequest, Operator, type ResolveRequest } from './operations/operator.js';
 import type { AuditEntry, ListPage } from './stores/act.js';
 import { ResultStore, type StoredRecord } from './stores/result-store.js';
+import type { StoredStep } from './stores/step-store.js';
 
 export interface RunRequest extends Omit<
   IdempotentOptions,
@@ -104,6 +105,11 @@ export class IdempotencyService {
    */
   list(request: ListRequest = {}): Promise<ListPage> {
     return this.operator.list(request);
+  }
+
+  /** What a call has done already: its recorded steps, by position. Their results are JSON, wrapped. */
+  steps(id: string): Promise<StoredStep[]> {
+    return this.operator.steps(id);
   }
 
   /** What operators and reconcile hooks did to a record, the oldest first. */

@@ -9,10 +9,12 @@ import { BankModule } from './bank/bank.module.js';
 import { Environment } from './config/environment.js';
 import { EnvironmentModule } from './config/environment.module.js';
 import { DatabaseModule } from './database/database.module.js';
-import { HomeController } from './home/home.controller.js';
 import { OperationsModule } from './operations/operations.module.js';
 import { OrdersModule } from './orders/orders.module.js';
+import { OperatorModule } from './operator/operator.module.js';
 import { RefundsModule } from './refunds/refunds.module.js';
+import { StartController } from './start/start.controller.js';
+import { WebModule } from './web/web.module.js';
 
 @Module({
   imports: [
@@ -25,11 +27,19 @@ import { RefundsModule } from './refunds/refunds.module.js';
     OrdersModule,
     BankModule,
     OperationsModule,
+    WebModule,
   ],
-  controllers: [HomeController],
+  controllers: [StartController],
 })
 export class AppModule {
   static of(environment: Environment): DynamicModule {
-    return { module: AppModule, imports: [EnvironmentModule.of(environment), RefundsModule.of(environment)] };
+    return {
+      module: AppModule,
+      imports: [
+        EnvironmentModule.of(environment),
+        RefundsModule.of(environment),
+        OperatorModule.of(environment),
+      ],
+    };
   }
 }

@@ -10,6 +10,7 @@ import { type IdempotencyModuleOptions, resolveOptions } from '../idempotency.op
 import { check, must } from '../idempotency.options.checks.js';
 import type { Act, AuditEntry, ListedRecord, ListPage, ListQuery } from '../stores/act.js';
 import { ResultStore, type StoredResponse } from '../stores/result-store.js';
+import type { StoredStep } from '../stores/step-store.js';
 
 /** Who acts, and why: both are kept in the audit. */
 export interface ActRequest {
@@ -65,6 +66,11 @@ export class Operator {
 
   audit(id: string): Promise<AuditEntry[]> {
     return this.ask(() => this.store.audit(id));
+  }
+
+  async steps(id: string): Promise<StoredStep[]> {
+    const { steps } = this.store;
+    return steps ? this.ask(() => steps.list(id)) : [];
   }
 
   async release(id: string, request: ActRequest): Promise<void> {

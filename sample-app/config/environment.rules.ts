@@ -22,6 +22,7 @@ interface Rule {
   /** The second half of the message: what is wrong, and what it must be. */
   readonly fix: (value: unknown, environment: Environment) => string;
   readonly isNeeded?: (environment: Environment) => boolean;
+  readonly isSecret?: boolean;
 }
 
 /** One of some words. */
@@ -39,6 +40,15 @@ export function Whole(least: number, most: number, unit?: string): PropertyDecor
   return rule({
     passes: (value) => Number.isSafeInteger(value) && Number(value) >= least && Number(value) <= most,
     fix: () => `it must be a whole number from ${least} to ${most}${unit ? ` (${unit})` : ''}`,
+  });
+}
+
+/** What nobody can guess. Never told in a message. */
+export function Secret(least: number): PropertyDecorator {
+  return rule({
+    passes: (value) => typeof value === 'string' && value.length >= least && /^[\x21-\x7e]+$/.test(value),
+    fix: () => `it must be at least ${least} characters of ASCII, without spaces`,
+    isSecret: true,
   });
 }
 
@@ -83,9 +93,9 @@ export function addressesOf(value: string): string[] {
   return value.split(',').map((address) => address.trim());
 }
 
-function rule({ passes, fix, isNeeded = () => false }: Rule): PropertyDecorator {
+function rule({ passes, fix, isNeeded = () => false, isSecret = false }: Rule): PropertyDecorator {
   const message = ({ property, value, object }: ValidationArguments) =>
-    `${property} is ${shown(value)}; ${fix(value, object as Environment)}`;
+    `${property} is ${isSecret ? 'not what it should be' : shown(value)}; ${fix(value, object as Environment)}`;
   const decorators = [
     ValidateIf((environment: Environment, value) => value !== undefined || isNeeded(environment)),
     ValidateBy(

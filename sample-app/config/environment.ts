@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AddressLike, ConnectStringLike, OneOf, Whole } from './environment.rules.js';
+import { AddressLike, ConnectStringLike, OneOf, Secret, Whole } from './environment.rules.js';
 
 /** What the app is told from outside, with its defaults. Also the injection token. */
 export class Environment {
@@ -76,6 +76,10 @@ export class Environment {
 
   @OneOf(['reject', 'wait'])
   ON_CONFLICT: 'reject' | 'wait' | undefined = undefined;
+
+  /** Opens the operators' page, to whoever has it. Without it there is none. */
+  @Secret(16)
+  OPERATOR_TOKEN: string | undefined = undefined;
 
   /**
    * Whether a refund and its answer can be one transaction: all of it must be in one database, and not in SQLite. TypeORM
