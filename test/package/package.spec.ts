@@ -140,6 +140,13 @@ it('the module graph of the root entry holds no optional peer', () => {
   expect([...packages].filter((name) => optionalPeers.includes(name))).toEqual([]);
 });
 
+it('the client loads nothing but itself: it is for programs without Nest too', () => {
+  const dist = join(bare, 'node_modules', NAME, 'dist');
+  const { packages, files } = graph(join(dist, 'client/index.js'));
+  expect(files.size).toBeGreaterThan(1);
+  expect([...packages]).toEqual([]);
+});
+
 it('imports nothing the package does not declare', () => {
   const dist = join(full, 'node_modules', NAME, 'dist');
   const used = new Set<string>();
