@@ -1,6 +1,7 @@
 import { BadGatewayException } from '@nestjs/common';
 import type { OnApplicationShutdown } from '@nestjs/common';
-import { IdempotencyContext } from 'nestjs-idempotent';
+import { IdempotencyContext, IdempotencyError } from 'nestjs-idempotent';
+import { type IdempotentFetch, idempotentFetch, NoAnswerError } from 'nestjs-idempotent/client';
 import { EnvironmentError } from '../config/environment.error.js';
 import { shown } from '../config/environment.rules.js';
 import type { Environment } from '../config/environment.js';
@@ -10,6 +11,8 @@ import type { Payout } from './payout.entity.js';
 
 /** How long the bank may take beyond the time a payout takes. */
 const PATIENCE_MS = 10_000;
+/** A bank that is down is for those to wait for who asked for the refund. */
+const ATTEMPTS = 5;
 
 /**
  * A bank elsewhere: no transaction of the shop includes it. A payout is a recovery point, so what is known to be paid is not
@@ -17,14 +20,18 @@ const PATIENCE_MS = 10_000;
  */
 export class ExternalBank extends Bank implements OnApplicationShutdown {
   readonly place: string;
+  /** What gets lost on the way to the bank or back is sent again, with the same key. */
+  private readonly send: IdempotentFetch;
 
   private constructor(
     private readonly url: string,
-    private readonly payoutMs: number,
+    payoutMs: number,
     private readonly process?: BankProcess,
   ) {
     super();
     this.place = `external at ${url}`;
+    const attemptTimeoutMs = payoutMs + PATIENCE_MS;
+    this.send = idempotentFetch({ attempts: ATTEMPTS, attemptTimeoutMs, deadlineMs: 2 * attemptTimeoutMs });
   }
 
   /**
@@ -51,11 +58,13 @@ export class ExternalBank extends Bank implements OnApplicationShutdown {
     await context.step('payout', async () => {
       // Who has lost the key to somebody else leaves the payout to him.
       context.assertHeld();
-      await this.ask('/payouts', {
+      const request = this.send(`${this.url}/payouts`, {
         method: 'POST',
         headers: { 'Content-Type': 'application/json', 'Idempotency-Key': context.deriveKey('payout') },
         body: JSON.stringify({ orderId: order.orderId, amount: order.amount }),
+        signal: context.signal,
       });
+      await answerTo(request);
     });
   }
 
@@ -64,25 +73,32 @@ export class ExternalBank extends Bank implements OnApplicationShutdown {
 
   async ledger(orderId?: string): Promise<Payout[]> {
     const query = orderId === undefined ? '' : `?${new URLSearchParams({ orderId })}`;
-    return (await this.ask(`/payouts${query}`)) as Payout[];
+    const signal = AbortSignal.timeout(PATIENCE_MS);
+    return (await answerTo(fetch(`${this.url}/payouts${query}`, { signal }))) as Payout[];
   }
 
   async onApplicationShutdown(): Promise<void> {
     await this.process?.end();
   }
+}
 
-  /** No refusal of the shop's: whether the bank has paid may be unknown, so the call may, and must, be made again. */
-  private async ask(path: string, request?: RequestInit): Promise<unknown> {
-    try {
-      const signal = AbortSignal.timeout(this.payoutMs + PATIENCE_MS);
-      const response = await fetch(this.url + path, { ...request, signal });
-      if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
-      return await response.json();
-    } catch (error) {
-      const { message, cause } = error as Error;
-      const reason =
-        cause instanceof Error ? cause.message || (cause as NodeJS.ErrnoException).code : message;
-      throw new BadGatewayException(`The bank did not answer as it should: ${reason}`, { cause: error });
-    }
+/** No refusal of the shop's: whether the bank has paid may be unknown, so the call may, and must, be made again. */
+async function answerTo(request: Promise<Response>): Promise<unknown> {
+  try {
+    const response = await request;
+    if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
+    return await response.json();
+  } catch (error) {
+    if (error instanceof IdempotencyError) throw error;
+    throw new BadGatewayException(`The bank did not answer as it should: ${reasonOf(error)}`, {
+      cause: error,
+    });
   }
+}
+
+/** Nothing of the key: that is between the shop and the bank. */
+function reasonOf(error: unknown): string | undefined {
+  if (error instanceof NoAnswerError) return `it was asked ${error.attempts} times`;
+  const { message, cause } = error as Error;
+  return cause instanceof Error ? cause.message || (cause as NodeJS.ErrnoException).code : message;
 }

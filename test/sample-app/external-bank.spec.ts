@@ -5,7 +5,7 @@ import { readBankEnvironment } from '../../sample-app/bank/external/bank.environ
 import { BankLedger } from '../../sample-app/bank/external/bank.ledger.js';
 import { readEnvironment } from '../../sample-app/config/environment.reader.js';
 import { dataSourceOptions } from '../../sample-app/database/data-source.js';
-import { startProxy } from '../support/proxy.js';
+import { type FaultProxy, startProxy } from '../support/proxy.js';
 import { sharedPostgres } from '../support/shared-servers.js';
 import { type Journey, startFront, TestBank } from './bank-process.js';
 import {
@@ -160,23 +160,46 @@ it(
   PATIENCE_MS,
 );
 
-it('a bank that cannot be asked, or whose reply is lost, is no refusal: the next call finishes the refund', async () => {
-  await using proxy = await startProxy(Number(new URL(bank.url).port));
-  const BANK_URL = proxy.url(bank.url);
-  await using app = await SampleInside.start({ DATABASE_URL: sqliteUrl(), BANK: 'external', BANK_URL });
-  await app.pay('not-asked', 'not-told');
-  for (const orderId of ['not-asked', 'not-told']) {
-    const matching = 'POST /payouts';
-    if (orderId === 'not-asked') proxy.cutRequest({ matching });
-    else proxy.cutReply({ matching });
-    const refused = await app.refund(orderId, orderId);
-    expect([refused.status, refused.json.message]).toEqual([502, expect.stringMatching(/^The bank did not/)]);
-    expect((await app.get(`/orders/${orderId}`)).json.status).toBe('REFUNDING');
-    expect(await bank.ledger(orderId)).toHaveLength(orderId === 'not-asked' ? 0 : 1);
-    const answer = await app.refund(orderId, orderId);
+describe('the way to the bank', () => {
+  let proxy: FaultProxy;
+  let app: SampleInside;
+  const matching = 'POST /payouts';
+
+  beforeAll(async () => {
+    proxy = await startProxy(Number(new URL(bank.url).port));
+    const BANK_URL = proxy.url(bank.url);
+    app = await SampleInside.start({ DATABASE_URL: sqliteUrl(), BANK: 'external', BANK_URL });
+  });
+  afterAll(() => app[Symbol.asyncDispose]());
+
+  it.each(['not-asked', 'not-told'])(
+    '%s: it is asked again with the same key, and pays once',
+    async (orderId) => {
+      await app.pay(orderId);
+      const { cuts } = proxy;
+      if (orderId === 'not-asked') proxy.cutRequest({ matching });
+      else proxy.cutReply({ matching });
+      const answer = await app.refund(orderId, orderId);
+      expect([answer.status, answer.json.status, proxy.cuts]).toEqual([201, 'REFUNDED', cuts + 1]);
+      expect(await bank.ledger(orderId)).toHaveLength(1);
+    },
+  );
+
+  it('is cut for long: no refusal, the next call finishes the refund', async () => {
+    await app.pay('cut-off');
+    proxy.cutReply({ matching, once: false });
+    const refused = await app.refund('cut-off', 'cut-off');
+    expect([refused.status, refused.json.message]).toEqual([
+      502,
+      'The bank did not answer as it should: it was asked 5 times',
+    ]);
+    proxy.pass();
+    expect((await app.get('/orders/cut-off')).json.status).toBe('REFUNDING');
+    expect(await bank.ledger('cut-off')).toHaveLength(1);
+    const answer = await app.refund('cut-off', 'cut-off');
     expect([answer.status, answer.json.status]).toEqual([201, 'REFUNDED']);
-    expect(await bank.ledger(orderId)).toHaveLength(1);
-  }
+    expect(await bank.ledger('cut-off')).toHaveLength(1);
+  });
 });
 
 describe('is refused by name', () => {
