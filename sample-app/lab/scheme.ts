@@ -17,7 +17,10 @@ export interface RefundCommand {
   readonly orderId: string;
   /** In cents. */
   readonly amount: number;
-  /** Where whoever routes requests says that this order's rows are: the number of one of `Site.shards`. */
+  /**
+   * Where whoever routes requests says that this order's rows are: 0 in the shop's own database,
+   * 1 to 3 in that one of `Site.databases()`.
+   */
   readonly shard: number;
 }
 

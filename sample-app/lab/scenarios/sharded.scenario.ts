@@ -8,12 +8,12 @@ export const sharded: Scenario = {
   needs: ['databases'],
   async play(stage) {
     const first = stage.holdOneAt('before-effect');
-    const original = await stage.send({ shard: 0 });
+    const original = await stage.send({ shard: 1 });
     const held = await first;
-    const meanwhile = await stage.send({ shard: 1, whenBusy: 'give-up' });
+    const meanwhile = await stage.send({ shard: 2, whenBusy: 'give-up' });
     await meanwhile.answered;
     held.release();
     await original.answered;
-    await stage.send({ shard: 2, whenBusy: 'give-up' });
+    await stage.send({ shard: 3, whenBusy: 'give-up' });
   },
 };

@@ -4,7 +4,7 @@ export const storeDown: Scenario = {
   id: 'store-down',
   name: 'Database dies and comes back',
   story:
-    'Right before the first pays, a database that the scheme writes to is killed. A duplicate arrives meanwhile, the database comes back with all it has committed, and everybody retries until there is an answer.',
+    'Right before the first pays, a database that the scheme writes to is killed. A duplicate arrives meanwhile, and one when the database is back with all it has committed; both give up if somebody is at it, or if they get an error. The first retries until it has an answer.',
   strikes: 'database-down',
   patienceMs: 12_000,
   async play(stage) {
@@ -12,10 +12,11 @@ export const storeDown: Scenario = {
     await stage.send();
     const held = await first;
     await stage.faults.strike('database-down');
-    const duplicate = await stage.send();
-    await Promise.race([duplicate.answered, stage.sleep(stage.ttlMs)]);
+    const meanwhile = await stage.send({ whenBusy: 'give-up' });
+    await Promise.all([meanwhile.answered, stage.sleep(stage.ttlMs)]);
     await stage.faults.heal('database-down');
-    await Promise.race([duplicate.answered, stage.sleep(stage.ttlMs)]);
+    const after = await stage.send({ whenBusy: 'give-up' });
+    await after.answered;
     held.release();
   },
 };

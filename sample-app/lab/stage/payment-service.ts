@@ -37,8 +37,13 @@ export class PaymentService {
 
   static async start(name: string): Promise<PaymentService> {
     const service = new PaymentService(name, () => undefined);
-    await service.until('up');
-    return service;
+    try {
+      await service.until('up');
+      return service;
+    } catch (error) {
+      await service.kill();
+      throw error;
+    }
   }
 
   get alive(): boolean {

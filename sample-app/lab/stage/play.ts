@@ -145,7 +145,7 @@ class PlayedStage implements Stage {
     const command = { orderId: this.options.prefix, amount, shard };
     const until = Date.now() + this.patienceMs;
     const what = amount === AMOUNT ? '' : `, with the amount ${amount}`;
-    this.tell('queue', 'sent', `request ${id} arrives${what}${shard ? `, for shard ${shard + 1}` : ''}`);
+    this.tell('queue', 'sent', `request ${id} arrives${what}${shard ? `, for shard ${shard}` : ''}`);
     await this.queue.publish({
       id,
       command,
@@ -217,6 +217,11 @@ class PlayedStage implements Stage {
     for (const held of this.held) await held.thaw();
     if (this.struck) await this.faults.heal(this.struck);
     await Promise.all([...this.messages.values()].map(({ sent }) => sent.answered));
+    // Whose caller has given up may still be about to pay.
+    const over = performance.now() + this.patienceMs;
+    while (this.services.some((it) => it.alive && this.atWork.get(it.name)) && performance.now() < over) {
+      await sleep(20);
+    }
   }
 
   tell(lane: string, kind: Moment['kind'], text: string): void {
