@@ -16,14 +16,18 @@ export interface IdempotentCall {
   readonly headers: any;
   /** Route template, e.g. `/orders/:id/refunds`; HTTP only. */
   readonly route: string | undefined;
-  /** Data of a message or job, or the `payload` of `IdempotencyService.run`. */
+  /** Data of a message or job, arguments of a GraphQL field, or the `payload` of `IdempotencyService.run`. */
   readonly payload: any;
   /** Of a message: RabbitMQ's `messageId`, NATS' `Nats-Msg-Id`, Kafka's `topic/partition/offset`, the id of a job. */
   readonly messageId?: string | undefined;
   /** When a `@Cron` method was to be called, as `2026-11-22T03:00:00.000Z`. */
   readonly tick?: string | undefined;
-  /** Arguments of a method call; empty otherwise. */
-  readonly args: readonly any[];
+  /** Arguments of a method call, in order; those of a GraphQL field, by name. */
+  readonly args: any;
+  /** A key that came beside the payload: `extensions.idempotencyKey` of a GraphQL request. Taken before the header. */
+  readonly idempotencyKey?: unknown;
+  /** Where the answer of a GraphQL field goes: its alias, or its name. */
+  readonly path?: string;
 }
 
 const NOTHING = Object.freeze({});

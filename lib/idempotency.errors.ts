@@ -33,6 +33,11 @@ export interface IdempotencyProblem {
   readonly detail?: string;
 }
 
+/** A problem, and when it is worth trying again, in milliseconds. */
+export interface RefusalExtensions extends IdempotencyProblem {
+  readonly retryAfterMs?: number;
+}
+
 /**
  * A call was refused. An `HttpException`, so Nest's own filter and every catch-all filter that knows
  * `getStatus()` answer it rightly. It carries nothing of the first request or of its answer.
@@ -65,6 +70,12 @@ export class IdempotencyError extends HttpException {
   get problem(): IdempotencyProblem {
     return this.getResponse() as IdempotencyProblem;
   }
+
+  /** The refusal as it is told where there are no headers. GraphQL servers take it for the `extensions` of an error. */
+  get extensions(): RefusalExtensions {
+    const { problem, retryAfterMs } = this;
+    return retryAfterMs === undefined ? { ...problem } : { ...problem, retryAfterMs };
+  }
 }
 
 /** A call whose key belongs to somebody else by now. */
@@ -95,6 +106,7 @@ interface Refusal extends Error {
   readonly code: IdempotencyErrorCode;
   readonly retryAfterMs: number | undefined;
   readonly problem: IdempotencyProblem;
+  readonly extensions: RefusalExtensions;
   getStatus(): number;
   getResponse(): string | object;
 }

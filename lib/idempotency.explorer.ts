@@ -1,5 +1,4 @@
 import { Inject, Injectable, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
-import { SSE_METADATA } from '@nestjs/common/constants.js';
 import { DiscoveryService, MetadataScanner } from '@nestjs/core';
 import { localCall } from './idempotency.call.js';
 import { IDEMPOTENCY_OPTIONS } from './idempotency.constants.js';
@@ -17,6 +16,7 @@ import { jobOf } from './transports/bullmq-job.js';
 import { checkSchedule, CronFace } from './transports/cron-face.js';
 import { cronOptionsOf } from './transports/cron-ticks.js';
 import { JobFace } from './transports/job-face.js';
+import { refuseEndless } from './unfit-handlers.js';
 
 /** A method with `complete: true`, whose calls can be made again from their arguments. */
 export interface CompletableMethod {
@@ -75,7 +75,7 @@ export class IdempotencyExplorer implements OnModuleInit, OnModuleDestroy, Metho
         if (typeof method !== 'function') continue;
         const route = this.routeOf(type, method);
         if (route) {
-          refuseEventStream(method, `@Idempotent on ${route.label}`);
+          refuseEndless(method, `@Idempotent on ${route.label}`);
           refuseSharedByAccident(owners, route, type);
           checkSchedule(route, method);
           if (cronOptionsOf(method)) this.scheduled.add(method);
@@ -86,7 +86,7 @@ export class IdempotencyExplorer implements OnModuleInit, OnModuleDestroy, Metho
         }
         const locked = lockedMetadata(method);
         if (locked) {
-          refuseEventStream(method, `@Locked on ${this.lockedRouteOf(locked, type, method).label}`);
+          refuseEndless(method, `@Locked on ${this.lockedRouteOf(locked, type, method).label}`);
           this.lockedMethods.set(method, locked);
         }
         if (route || locked) manage(owner, this);
@@ -161,13 +161,6 @@ function objectOf(wrapper: Wrapper): { owner: object; type: Function } | undefin
   if (typeof instance !== 'object' || instance === null || typeof instance.constructor !== 'function')
     return undefined;
   return { owner: instance, type: instance.constructor };
-}
-
-function refuseEventStream(method: Function, where: string): void {
-  if (!Reflect.hasMetadata(SSE_METADATA, method)) return;
-  throw new IdempotencyOptionsError(
-    `${where}: an @Sse() stream has no end that could be replayed or waited for; decorate the call that starts the work instead`,
-  );
 }
 
 /** A call that other processes cannot make from its arguments alone. */

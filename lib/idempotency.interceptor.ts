@@ -12,6 +12,8 @@ import { ValueRunner } from './idempotency.runner.js';
 import type { IdempotentRoute } from './idempotency.route.js';
 import type { LockedMetadata } from './locked.decorator.js';
 import { handling } from './locked.call.js';
+import { graphqlField } from './transports/graphql-call.js';
+import { GraphqlFace } from './transports/graphql-face.js';
 import { HttpCall } from './transports/http-exchange.js';
 import { HttpFace } from './transports/http-face.js';
 import { RpcFace } from './transports/rpc-face.js';
@@ -24,6 +26,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     @Inject(IdempotencyExplorer) private readonly explorer: IdempotencyExplorer,
     @Inject(HttpFace) private readonly http: HttpFace,
     @Inject(RpcFace) private readonly rpc: RpcFace,
+    @Inject(GraphqlFace) private readonly graphql: GraphqlFace,
     @Inject(ValueRunner) private readonly runner: ValueRunner,
   ) {}
 
@@ -45,6 +48,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
   ): Observable<unknown> | Promise<Observable<unknown>> {
     if (context.getType() === 'http') return this.http.handle(context, next, route);
     if (context.getType() === 'rpc') return this.rpc.handle(context, next, route);
+    if (context.getType<string>() === 'graphql') return this.graphql.handle(context, next, route);
     const work = () => lastValueFrom(next.handle(), { defaultValue: undefined });
     return this.runner
       .runRoute(route, messageCall(context, route.scope), context.getHandler(), work)
@@ -75,6 +79,7 @@ function httpCall(context: ExecutionContext, scope: string): IdempotentCall {
 function messageCall(context: ExecutionContext, scope: string): IdempotentCall {
   const transport = context.getType<IdempotentCall['transport']>();
   if (transport === 'rpc') return rpcCall(context, scope);
+  if (transport === 'graphql') return graphqlField(context, scope).call;
   const payload: unknown =
     transport === 'ws' ? context.switchToWs().getData() : context.switchToRpc().getData();
   return localCall({ transport, scope, payload, args: context.getArgs() });

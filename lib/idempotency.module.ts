@@ -20,6 +20,7 @@ import { IdempotencySweeper } from './operations/sweeper.js';
 import { ResultStore } from './stores/result-store.js';
 import { CronFace } from './transports/cron-face.js';
 import { CronTicks } from './transports/cron-ticks.js';
+import { GraphqlFace } from './transports/graphql-face.js';
 import { HttpFace } from './transports/http-face.js';
 import { JobFace } from './transports/job-face.js';
 import { watchConsumers } from './transports/rabbitmq-consumers.js';
@@ -96,6 +97,7 @@ import { RpcFace } from './transports/rpc-face.js';
     JobFace,
     CronTicks,
     CronFace,
+    GraphqlFace,
     IdempotencyExplorer,
     IdempotencyInterceptor,
     IdempotencyService,

@@ -12,12 +12,18 @@ import type { IdempotentMetadata, KeyFunction } from './idempotent.decorator.js'
 import { fingerprintOf } from './identity/fingerprint.js';
 import { recordId } from './identity/identity.js';
 import { keyMadeBy } from './identity/key-function.js';
-import { keyFromHeader } from './identity/key-header.js';
+import { keyFromField, keyFromHeader } from './identity/key-header.js';
 import { missingIn } from './identity/key-template.js';
 import { headerSelection, type HeaderSelection } from './transports/response-headers.js';
 
 /** Transports whose callers have somebody behind them who should be known. */
 const HAVE_CALLERS = new Set<IdempotentCall['transport']>(['http', 'graphql', 'ws']);
+
+/** Where callers put a key. */
+const CARRIERS: Partial<Record<IdempotentCall['transport'], string>> & { http: string } = {
+  http: 'the header Idempotency-Key',
+  graphql: 'the header Idempotency-Key, or extensions.idempotencyKey in the request,',
+};
 
 /** A decorated handler with its options resolved: knows who a call is and what an error means. */
 export class IdempotentRoute {
@@ -86,14 +92,19 @@ export class IdempotentRoute {
   /** A promise only where a function makes the key: each costs more than all the rest. */
   private keyOf(call: IdempotentCall): string | undefined | Promise<string | undefined> {
     const { key, template } = this.metadata;
-    if (key === undefined) return keyFromHeader(call.headers?.['idempotency-key']);
+    if (key === undefined) {
+      const { idempotencyKey } = call;
+      return idempotencyKey === undefined
+        ? keyFromHeader(call.headers?.['idempotency-key'])
+        : keyFromField(idempotencyKey);
+    }
     return template ? template(call) : keyMadeBy(key as KeyFunction, call, `@Idempotent on ${this.label}`);
   }
 
   private missingKey(call: IdempotentCall): string {
     const { key } = this.metadata;
     if (key === undefined)
-      return 'Send the header Idempotency-Key with a value that is new for every operation.';
+      return `Send ${CARRIERS[call.transport] ?? CARRIERS.http} with a value that is new for every operation.`;
     if (typeof key === 'string') return `The key is made of ${missingIn(key, call)}, which this call lacks.`;
     return 'The key of this operation could not be made of this call.';
   }
@@ -131,7 +142,7 @@ function ownerName(owner: unknown): string {
   );
 }
 
-/** Body, route template and params; the payload of a message; the arguments of a method. */
+/** Body, route template and params; the payload of a message; the arguments of a method or a GraphQL field. */
 function defaultFingerprint(call: IdempotentCall): unknown {
   switch (call.transport) {
     case 'http':

@@ -89,7 +89,10 @@ export class ValueRunner {
     for (let frame = first; ; frame = new CallFrame(target, context, undefined, transaction)) {
       const body = transaction && isBody ? () => frame.enter(work) : work;
       const outcome = await frames.run(frame, () => outcomeOf(body));
-      if (ownership) {
+      if (ownership && 'error' in outcome && !isBody && !(frame.began && frame.outcome)) {
+        if (frame.began) this.settleWhenEnded(frame, ownership, decide);
+        else await ownership.release('forget');
+      } else if (ownership) {
         if ('error' in outcome) await transaction?.rollback();
         const settlement = await this.settle(ownership, outcome, decide, transaction);
         if (settlement === 'again') continue;
@@ -109,6 +112,24 @@ export class ValueRunner {
     const context = new IdempotencyContext(identity, ownership, this.engine.store);
     const transaction = this.engine.transactionOf(policy, ownership, context);
     return new CallFrame(target, context, undefined, transaction);
+  }
+
+  /** Somebody stopped waiting (a time-out) for a body that runs on: what becomes of it is recorded for the next who asks. */
+  private settleWhenEnded(
+    frame: CallFrame,
+    ownership: Ownership,
+    decide: (error: unknown) => ErrorDecision,
+  ): void {
+    const settle = async (outcome: Outcome) => {
+      if ('error' in outcome) await frame.transaction?.rollback();
+      const settlement = await this.settle(ownership, outcome, decide, frame.transaction);
+      if (settlement === 'again') await ownership.release('keep');
+    };
+    frame.whenEnded((outcome) => {
+      settle(outcome).catch((error: unknown) =>
+        this.logger.error(`${ownership.identity.scope}: ${String(error)}`),
+      );
+    });
   }
 
   /** @returns `again`: the transaction gave way to others at its very end, and is to be run again. */

@@ -16,8 +16,10 @@ interface DescribedError {
   /** Of an `HttpException`. */
   status?: number;
   response?: unknown;
-  /** Of an `RpcException`. */
+  /** Of an `RpcException` or a `WsException`. */
   rpc?: string | object;
+  /** Of a `GraphQLError`. */
+  extensions?: object;
 }
 
 /**
@@ -51,6 +53,12 @@ export function decodeOutcome(response: StoredResponse): Outcome {
   return 'value' in encoded ? encoded : { error: revive(encoded.error) };
 }
 
+/** A value as its replay will be: without classes, getters and methods. One that cannot be stored stays as it is. */
+export function asReplayed(value: unknown): unknown {
+  const { body } = encodeOutcome({ value }, Infinity);
+  return body ? (deserialize(body) as { value: unknown }).value : value;
+}
+
 /** Whether what an interceptor or serializer would make of the data does not depend on its classes. */
 export function isPlainData(value: unknown, depth = 0): boolean {
   if (typeof value === 'function' || typeof value === 'symbol' || depth > 64) return false;
@@ -62,14 +70,19 @@ export function isPlainData(value: unknown, depth = 0): boolean {
 }
 
 function describe(error: unknown): DescribedError {
-  const { name, message } = error instanceof Error ? error : { name: 'Error', message: String(error) };
-  if (error instanceof HttpException)
-    return { name, message, status: error.getStatus(), response: error.getResponse() };
-  const rpc = error instanceof Error ? rpcAnswerOf(error) : undefined;
-  return rpc === undefined ? { name, message } : { name, message, rpc };
+  if (!(error instanceof Error)) return { name: 'Error', message: String(error) };
+  const { name, message } = error;
+  const { extensions } = error as { extensions?: unknown };
+  const described: DescribedError = { name, message };
+  if (typeof extensions === 'object' && extensions !== null) described.extensions = { ...extensions };
+  if (error instanceof HttpException) {
+    return { ...described, status: error.getStatus(), response: error.getResponse() };
+  }
+  const rpc = rpcAnswerOf(error);
+  return rpc === undefined ? described : { ...described, rpc };
 }
 
-function revive({ name, message, status, response, rpc }: DescribedError): Error {
+function revive({ name, message, status, response, rpc, extensions }: DescribedError): Error {
   if (rpc !== undefined) return rpcException(rpc, message);
   const error =
     status === undefined
@@ -77,5 +90,5 @@ function revive({ name, message, status, response, rpc }: DescribedError): Error
       : new HttpException((response as string | Record<string, unknown> | undefined) ?? message, status);
   error.name = name;
   error.message = message;
-  return error;
+  return extensions ? Object.assign(error, { extensions }) : error;
 }

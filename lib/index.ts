@@ -25,6 +25,7 @@ export {
   type IdempotencyProblem,
   LockLostError,
   LockNotAcquiredError,
+  type RefusalExtensions,
   StepError,
   StepNotRecordedError,
 } from './idempotency.errors.js';

@@ -22,6 +22,17 @@ export function keyFromHeader(value: string | string[] | undefined): string | un
 }
 
 /**
+ * Reads a key that came as a field of a message or a request, where it has no quotes and no other encoding.
+ *
+ * @throws IdempotencyError `key-invalid`.
+ */
+export function keyFromField(value: unknown): string {
+  if (typeof value !== 'string')
+    throw invalid(`it is ${value === null ? 'null' : `a ${typeof value}`}, not a text`);
+  return checkKey(value);
+}
+
+/**
  * @returns the key as given.
  * @throws IdempotencyError `key-invalid` when it is empty, longer than 255 characters or has control characters.
  */

@@ -59,12 +59,13 @@ export class JobFace {
     { frame, decision, isIdentified }: Progress,
     { label, policy }: IdempotentRoute,
   ): Promise<unknown> {
-    const isUnrecorded = frame?.context.isProtected === true && decision === undefined;
+    const isUnrecorded = frame?.began && frame.context.isProtected && decision === undefined;
     if (isForNow(error) || isUncertainOutcome(error) || isUnrecorded) {
       await this.delay(job, policy.redeliveryDelayMs, label);
       return delayedError(error);
     }
-    const isLasting = frame ? decision === 'replay' : isIdentified || error instanceof IdempotencyError;
+    const isRecorded = isIdentified && !frame;
+    const isLasting = frame?.began ? decision === 'replay' : isRecorded || error instanceof IdempotencyError;
     return isLasting ? unrecoverableError(error) : error;
   }
 

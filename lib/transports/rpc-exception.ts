@@ -31,13 +31,7 @@ export function rpcException(answer: string | object, message: string, cause?: u
 
 /** A refusal as callers of a message handler get it: the problem, and when it is worth trying again. */
 export function rpcRefusal(error: unknown): unknown {
-  if (!(error instanceof IdempotencyError)) return error;
-  const { problem, retryAfterMs, message } = error;
-  return rpcException(
-    { ...problem, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) },
-    message,
-    error,
-  );
+  return error instanceof IdempotencyError ? rpcException(error.extensions, error.message, error) : error;
 }
 
 /** What an `RpcException`, and nothing else, says; to be recorded. */

@@ -76,18 +76,9 @@ export class RpcFace {
   ): Promise<unknown> {
     const identity = await route.identify(call);
     progress.isIdentified = true;
-    const decide = (error: unknown) => (progress.decision = this.decide(error, route, call, progress));
+    const report = (message: string) => this.logger.error(message);
+    const decide = (error: unknown) => (progress.decision = route.decide(error, call, report));
     return this.runner.runIdentified(identity, route, call, target, work, decide);
-  }
-
-  /** What a pipe or an interceptor refused has not begun. */
-  private decide(
-    error: unknown,
-    route: IdempotentRoute,
-    call: IdempotentCall,
-    { frame }: Progress,
-  ): ErrorDecision {
-    return frame?.began ? route.decide(error, call, (message) => this.logger.error(message)) : 'release';
   }
 
   /**

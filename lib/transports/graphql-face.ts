@@ -1,0 +1,52 @@
+import { type CallHandler, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
+import { lastValueFrom, type Observable, of } from 'rxjs';
+import type { CallIdentity } from '../engine/policy.js';
+import { IdempotencyError } from '../idempotency.errors.js';
+import type { IdempotentRoute } from '../idempotency.route.js';
+import { ValueRunner } from '../idempotency.runner.js';
+import { asReplayed } from '../idempotency.value.js';
+import { type GraphqlField, graphqlField } from './graphql-call.js';
+
+/**
+ * Resolvers of `@nestjs/graphql`, which is not needed for it: claim, run, record what the resolver returns, and let the
+ * fields be resolved of that. A refusal is an error of its field: the server takes its `extensions`.
+ */
+@Injectable()
+export class GraphqlFace {
+  /** Who has used the key of an operation, by the id of the record. */
+  private readonly users = new WeakMap<object, Map<string, object>>();
+
+  constructor(@Inject(ValueRunner) private readonly runner: ValueRunner) {}
+
+  /** @throws IdempotencyError when the call is refused. */
+  async handle(
+    context: ExecutionContext,
+    next: CallHandler,
+    route: IdempotentRoute,
+  ): Promise<Observable<unknown>> {
+    const field = graphqlField(context, route.scope);
+    const identity = await route.identify(field.call);
+    if (identity && route.readsHeader) this.refuseSecond(field, identity);
+    const work = () => lastValueFrom(next.handle(), { defaultValue: undefined });
+    const value = await this.runner.runIdentified(identity, route, field.call, context.getHandler(), work);
+    return of(asReplayed(value));
+  }
+
+  /**
+   * A key that comes with a whole request names one operation. Which of two fields of one scope it means nobody knows:
+   * aliases and order are the client's to change.
+   */
+  private refuseSecond({ call, info, operation }: GraphqlField, { id }: CallIdentity): void {
+    let users = this.users.get(operation);
+    if (!users) this.users.set(operation, (users = new Map()));
+    const user = users.get(id);
+    if (!user) users.set(id, info);
+    else if (user !== info) {
+      throw new IdempotencyError('key-invalid', {
+        detail:
+          `Another field of this request has used the key of the request for the same operation as "${call.path}". ` +
+          'Send them in requests of their own, or give each a key in its arguments.',
+      });
+    }
+  }
+}
