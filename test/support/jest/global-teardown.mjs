@@ -1,3 +1,3 @@
 export default async function globalTeardown() {
-  await Promise.all(globalThis.sharedTestServers.map((server) => server.stop()));
+  await Promise.all(globalThis.sharedForTests.map((shared) => shared.stop()));
 }
