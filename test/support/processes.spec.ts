@@ -28,5 +28,5 @@ it('dies of an unhandled rejection and tells what it wrote to stderr', async () 
 
 it('tells why a file does not run', async () => {
   await using child = startProcess('test/support/fixtures/missing.ts');
-  await expect(child.waitForLine(/ready/)).rejects.toThrow('ERR_MODULE_NOT_FOUND');
+  await expect(child.waitForLine(/ready/)).rejects.toThrow('MODULE_NOT_FOUND');
 });
