@@ -7,8 +7,9 @@ import { IdempotencySweeper } from '../../lib/operations/sweeper.js';
 import { memoryStore } from '../../lib/stores/memory.store.js';
 import { DATABASES, MARIADB, MYSQL, open, POSTGRES, SQLITE } from '../stores/typeorm-flavours.js';
 import { acquired, age, another, idOf, isFree, locked, LONG_MS, rowCount, until } from './sql-helpers.js';
+import { it, lane } from '../support/lanes.js';
 
-describe.each(DATABASES)('$name', (flavour) => {
+lane.each(DATABASES)('$name', (flavour) => {
   describe('G14 fences', () => {
     it('grow from holder to holder, over releases, expiry, sweeps and the loss of the table', async () => {
       const { dataSource, lock } = await locked(flavour);
@@ -211,7 +212,7 @@ describe.each(DATABASES)('$name', (flavour) => {
   });
 });
 
-describe.each([POSTGRES, MARIADB, MYSQL])('$name', (flavour) => {
+lane.each([POSTGRES, MARIADB, MYSQL])('$name', (flavour) => {
   it('G68 nothing is locked inside the application’s transaction', async () => {
     const { options, dataSource, lock } = await locked(flavour);
     const { lock: second } = await another(flavour, options);
@@ -310,7 +311,7 @@ describe.each([POSTGRES, MARIADB, MYSQL])('$name', (flavour) => {
   });
 });
 
-describe('PostgreSQL', () => {
+lane('PostgreSQL', () => {
   it('acquire, extension and release are one statement each, and leave no setting behind', async () => {
     const { dataSource, lock } = await locked(POSTGRES);
     const pool = (dataSource.driver as unknown as { master: { on: Function } }).master;
@@ -335,7 +336,7 @@ describe('PostgreSQL', () => {
   });
 });
 
-describe('SQLite', () => {
+lane('SQLite', () => {
   it('G68 waits for the end of the application’s transaction, and is not rolled back with it', async () => {
     const { options, dataSource, lock } = await locked(SQLITE);
     await dataSource.query('CREATE TABLE account (balance int)');

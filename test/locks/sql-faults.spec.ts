@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import { LockService } from '../../lib/locks/lock.service.js';
 import { MARIADB, MYSQL, mysqlSaying, POSTGRES } from '../stores/typeorm-flavours.js';
+import { it, lane } from '../support/lanes.js';
 import { startProxy } from '../support/proxy.js';
 import { startMariaDb, startPostgres } from '../../sample-app/servers/servers.js';
 import {
@@ -18,7 +19,7 @@ import {
   urlOf,
 } from './sql-helpers.js';
 
-describe.each([POSTGRES, MARIADB, MYSQL])('$name', (flavour) => {
+lane.each([POSTGRES, MARIADB, MYSQL])('$name', (flavour) => {
   const isPostgres = flavour === POSTGRES;
 
   /** Ends all connections of other DataSources to this database. */

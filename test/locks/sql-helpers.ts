@@ -6,14 +6,9 @@ import type { LockLease } from '../../lib/locks/lock-lease.js';
 import type { LockService } from '../../lib/locks/lock.service.js';
 import { type SqlLock, sqlLock, type SqlLockOptions } from '../../lib/locks/sql/index.js';
 import { type Flavour, open, openMigrated } from '../stores/typeorm-flavours.js';
+import { atEnd } from '../support/lanes.js';
 
 export const LONG_MS = 30_000;
-
-const opened: DataSource[] = [];
-
-afterEach(async () => {
-  for (const dataSource of opened.splice(0)) if (dataSource.isInitialized) await dataSource.destroy();
-});
 
 export interface Opened {
   readonly options: DataSourceOptions;
@@ -29,7 +24,7 @@ export async function locked(
 ): Promise<Opened> {
   const options = await flavour.create();
   const dataSource = await openMigrated(options, changes);
-  opened.push(dataSource);
+  closeAtEnd(dataSource);
   return { options, dataSource, lock: lockOf(flavour, dataSource, lockOptions) };
 }
 
@@ -41,8 +36,12 @@ export async function another(
   lockOptions: Partial<SqlLockOptions> = {},
 ): Promise<Opened> {
   const dataSource = await open(options, changes);
-  opened.push(dataSource);
+  closeAtEnd(dataSource);
   return { options, dataSource, lock: lockOf(flavour, dataSource, lockOptions) };
+}
+
+function closeAtEnd(dataSource: DataSource): void {
+  atEnd(() => dataSource.isInitialized && dataSource.destroy());
 }
 
 export function lockOf(

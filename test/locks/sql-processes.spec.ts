@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MARIADB, openMigrated, POSTGRES, SQLITE } from '../stores/typeorm-flavours.js';
+import { afterAll, it, lane } from '../support/lanes.js';
 import { startProcess } from '../support/processes.js';
 import { acquired, another, isFree, LONG_MS, placeOf, until } from './sql-helpers.js';
 
@@ -9,7 +10,7 @@ const PROCESSES = 3;
 const ROUNDS = 15;
 const LOOPS = 3;
 
-describe.each([POSTGRES, MARIADB, SQLITE])('$name', (flavour) => {
+lane.each([POSTGRES, MARIADB, SQLITE])('$name', (flavour) => {
   const folder = mkdtempSync(join(tmpdir(), 'idempotent-'));
   const counter = join(folder, 'counter');
 

@@ -3,6 +3,7 @@ import type { DataSource } from 'typeorm';
 import { LockService } from '../../lib/locks/lock.service.js';
 import type { SqlLock } from '../../lib/locks/sql/index.js';
 import { MARIADB, open, openMigrated, POSTGRES, SQLITE } from '../stores/typeorm-flavours.js';
+import { apart, it } from '../support/lanes.js';
 import { startProcess } from '../support/processes.js';
 import { startProxy } from '../support/proxy.js';
 import { startPostgres } from '../../sample-app/servers/servers.js';
@@ -47,7 +48,7 @@ async function handOff(holder: SqlLock, waiter: SqlLock): Promise<number> {
   return took;
 }
 
-describe('G62 a waiter', () => {
+apart('G62 a waiter', () => {
   it('is woken by the release on PostgreSQL', async () => {
     const { options, lock } = await locked(POSTGRES);
     const { lock: second } = await another(POSTGRES, options);
@@ -65,7 +66,7 @@ describe('G62 a waiter', () => {
   });
 });
 
-describe('releases', () => {
+apart('releases', () => {
   it('are announced only if somebody waits, and then to everybody who does', async () => {
     const { options, dataSource, lock } = await locked(POSTGRES);
     const { lock: second } = await another(POSTGRES, options);
@@ -112,7 +113,7 @@ describe('releases', () => {
   }
 });
 
-describe('the connection that listens', () => {
+apart('the connection that listens', () => {
   it('is made at the first watch, is one for all locks of a DataSource, and ends with it', async () => {
     const { options, dataSource: admin } = await locked(POSTGRES);
     const { dataSource, lock } = await another(POSTGRES, options);

@@ -7,7 +7,7 @@ it('tests in lanes run side by side, and what fails in one fails', async () => {
   });
   const { code, stderr } = await jest.exited;
   const marks = [...stderr.matchAll(/^ +([✓✕] .*?)(?: \(.*)?$/gm)].map(([, mark]) => mark);
-  expect(marks).toHaveLength(6);
+  expect(marks).toHaveLength(8);
   expect(marks.filter((mark) => mark!.startsWith('✕'))).toEqual(['✕ fails always', '✕ tests nothing']);
   expect(stderr).toContain('did not start');
   expect(code).toBe(1);

@@ -1,5 +1,5 @@
 import { describeLockDriver as describeWith, type LockDriverUnderTest } from '../../lib/testing/index.js';
-import { lane } from './lanes.js';
+import { afterAll, beforeAll, inLane, it } from './lanes.js';
 
 export type { LockDriverUnderTest };
 
@@ -9,5 +9,5 @@ export function describeLockDriver(
   create: () => Promise<LockDriverUnderTest>,
   options: { queues?: boolean } = {},
 ): void {
-  lane((runner) => describeWith(runner, name, create, options));
+  inLane(() => describeWith({ describe, it, beforeAll, afterAll }, name, create, options));
 }
