@@ -32,7 +32,8 @@ interface Programme {
 
 interface Waiting {
   readonly programme: Programme;
-  readonly begin: (lane: Lane) => Promise<void>;
+  /** Without a lane: it is not played any more. */
+  readonly begin: (lane?: Lane) => Promise<void>;
 }
 
 /** Plays cells on real servers, which it starts when they are needed and ends with `close`. */
@@ -47,7 +48,7 @@ export class Lab implements LabContract {
   private readonly listeners = new Set<(event: LabEvent) => void>();
   private readonly last = new Map<string, CellResult>();
   private readonly running = new Map<string, Promise<CellResult>>();
-  private waiting: Waiting[] = [];
+  private readonly waiting: Waiting[] = [];
   /** A server that cells share is about to go down: nobody else plays. */
   private isAlone = false;
 
@@ -99,9 +100,11 @@ export class Lab implements LabContract {
     };
   }
 
+  /** What is played is played to its end; what waits is not begun. */
   async close(): Promise<void> {
-    this.waiting = [];
-    await Promise.allSettled(this.running.values());
+    const playing = [...this.running.values()];
+    await Promise.all(this.waiting.splice(0).map(({ begin }) => begin()));
+    await Promise.allSettled(playing);
     await Promise.all(this.lanes.map((lane) => lane.stop()));
     await this.servers.stop();
   }
@@ -148,7 +151,7 @@ export class Lab implements LabContract {
     }
   }
 
-  private async perform({ scheme, scenario, ttlMs, expected }: Programme, lane: Lane): Promise<CellResult> {
+  private async perform({ scheme, scenario, ttlMs, expected }: Programme, lane?: Lane): Promise<CellResult> {
     const cell: CellName = { scheme: scheme.id, scenario: scenario.id };
     const moments: Moment[] = [];
     const begin = performance.now();
@@ -158,7 +161,10 @@ export class Lab implements LabContract {
       this.tell({ type: 'moment', cell, moment });
     };
     const prefix = `lab-${scheme.id}-${scenario.id}-${randomBytes(3).toString('hex')}`;
-    const outcome = await play(scheme, scenario, lane, { ttlMs, prefix, onMoment }).then(
+    const played = lane
+      ? play(scheme, scenario, lane, { ttlMs, prefix, onMoment })
+      : Promise.reject(new Error('the lab was closed'));
+    const outcome = await played.then(
       (payouts) => ({ payouts, actual: verdictOf(payouts) }),
       (error: unknown) => ({
         payouts: 0,

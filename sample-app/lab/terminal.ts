@@ -49,8 +49,6 @@ async function main(): Promise<number> {
     ({ expectation, unavailable }) => !unavailable && expectation.verdict !== 'not-applicable',
   );
   if (!values.json) lab.subscribe(progress(playable.length));
-  const end = () => void lab.close().finally(() => process.exit(130));
-  process.once('SIGINT', end);
   try {
     const begin = performance.now();
     const results = await lab.run(playable);
@@ -58,7 +56,6 @@ async function main(): Promise<number> {
     else report(cells, results, performance.now() - begin);
     return results.every(({ asExpected }) => asExpected) ? 0 : 1;
   } finally {
-    process.off('SIGINT', end);
     await lab.close();
   }
 }

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startRabbitMq, type RabbitMqServer } from '../../servers/rabbitmq.js';
+import { type Guard, startGuard } from '../../servers/cleanup.js';
 import { createTables } from '../stage/databases.js';
 import type { Addresses } from '../stage/messages.js';
 import type { Need } from '../scheme.js';
@@ -15,6 +16,7 @@ export class Servers {
   private rabbitmq: Promise<RabbitMqServer> | undefined;
   private file: Promise<string> | undefined;
   private folder: string | undefined;
+  private guard: Guard | undefined;
 
   /** @param embedded no server at all: the queue is in this process, and the database is a file. */
   constructor(private readonly embedded: boolean) {}
@@ -40,10 +42,12 @@ export class Servers {
     const backends = await Promise.all(this.started.values());
     await Promise.all([...backends.map((backend) => backend.stop()), this.rabbitmq?.then((it) => it.stop())]);
     if (this.folder) rmSync(this.folder, { recursive: true });
+    this.guard?.dismiss();
   }
 
   private async createFile(): Promise<string> {
     this.folder = mkdtempSync(join(tmpdir(), 'nestjs-idempotent-lab-'));
+    this.guard = startGuard('KILL', this.folder);
     const url = `sqlite:${join(this.folder, 'lab.sqlite')}`;
     await createTables(url);
     return url;
