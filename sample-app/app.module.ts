@@ -15,6 +15,7 @@ import { OperatorModule } from './operator/operator.module.js';
 import { RefundsModule } from './refunds/refunds.module.js';
 import { StartController } from './start/start.controller.js';
 import { WebModule } from './web/web.module.js';
+import { WebhooksModule } from './webhooks/webhooks.module.js';
 
 @Module({
   imports: [
@@ -39,6 +40,7 @@ export class AppModule {
         EnvironmentModule.of(environment),
         RefundsModule.of(environment),
         OperatorModule.of(environment),
+        WebhooksModule.of(environment),
       ],
     };
   }

@@ -21,6 +21,8 @@ export async function createApp(environment: Environment): Promise<INestApplicat
   const app = await NestFactory.create(AppModule.of(environment), adapter, {
     logger: LOG_LEVELS,
     abortOnError: false,
+    // A webhook is signed as it came, not as what was parsed of it.
+    rawBody: environment.WEBHOOK_SECRET !== undefined,
   });
   app.useGlobalPipes(new ValidationPipe({ whitelist: true, exceptionFactory: invalidRequest }));
   const host = app.get(HttpAdapterHost);

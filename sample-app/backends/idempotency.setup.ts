@@ -23,7 +23,7 @@ export async function idempotencyOptions(
 ): Promise<IdempotencyModuleOptions> {
   return {
     // In a real app: who is signed in, for example ({ user }) => user?.id
-    principal: ({ headers }) => headers?.['x-customer'] || 'public',
+    principal: ({ user, headers }) => user?.id ?? (headers?.['x-customer'] || 'public'),
     lock: lockOf(environment, redis),
     store: await storeOf(environment, dataSource, redis, shards),
     leaseMs: environment.LEASE_MS,

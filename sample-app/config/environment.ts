@@ -81,6 +81,10 @@ export class Environment {
   @Secret(16)
   OPERATOR_TOKEN: string | undefined = undefined;
 
+  /** What the payment provider signs its webhooks with. Without it there are none. */
+  @Secret(16)
+  WEBHOOK_SECRET: string | undefined = undefined;
+
   /**
    * Whether a refund and its answer can be one transaction: all of it must be in one database, and not in SQLite. TypeORM
    * has one connection to it, so that statements of other requests would join the open transaction.

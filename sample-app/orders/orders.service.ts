@@ -24,6 +24,21 @@ export class OrdersService {
     }
   }
 
+  /**
+   * As `create`, for those who may ask twice: the order they have made is what they wanted.
+   *
+   * @throws Problem `order-exists` when the order of this id has another amount.
+   */
+  async createOnce(orderId: string, amount: number): Promise<Order> {
+    try {
+      return await this.create(orderId, amount);
+    } catch (error) {
+      const order = error instanceof Problem && (await this.get(orderId));
+      if (order && order.amount === amount) return order;
+      throw error;
+    }
+  }
+
   /** @throws Problem `order-unknown`. */
   get(orderId: string): Promise<Order> {
     return this.database.read((manager) => this.find(manager, orderId));

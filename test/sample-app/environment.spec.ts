@@ -52,6 +52,7 @@ const REFUSED: Record<string, [value: string, message: string][]> = {
   ],
   LEASE_MS: [['49', 'LEASE_MS is 49; it must be a whole number from 50 to 600000 (milliseconds)']],
   RETENTION_MS: [['0', 'RETENTION_MS is 0; it must be a whole number from 1 to']],
+  WEBHOOK_SECRET: [['short', 'WEBHOOK_SECRET is not what it should be; it must be at least 16 characters']],
   ON_CONFLICT: [['retry', 'ON_CONFLICT is "retry"; it must be reject or wait']],
 };
 

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { INestApplication } from '@nestjs/common';
 import { createApp } from '../../sample-app/app.js';
 import { Environment } from '../../sample-app/config/environment.js';
 import { readEnvironment } from '../../sample-app/config/environment.reader.js';
@@ -79,7 +80,7 @@ export function launch(variables: Variables): TestProcess {
 export class SampleInside extends SampleClient implements AsyncDisposable {
   private constructor(
     url: string,
-    private readonly close: () => Promise<void>,
+    readonly app: INestApplication,
   ) {
     super(url);
   }
@@ -87,11 +88,11 @@ export class SampleInside extends SampleClient implements AsyncDisposable {
   static async start(variables: Variables): Promise<SampleInside> {
     const app = await createApp(readEnvironment({ PORT: '0', ...variables }));
     await app.listen(0, '127.0.0.1');
-    return new SampleInside(await app.getUrl(), () => app.close());
+    return new SampleInside(await app.getUrl(), app);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+    return this.app.close();
   }
 }
 
