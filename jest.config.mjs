@@ -29,6 +29,7 @@ export default {
   // An unhandled rejection fails the test it belongs to, else the file; see the environment for the rest.
   waitForUnhandledRejections: true,
   testEnvironment: '<rootDir>/test/support/jest/environment.mjs',
+  testSequencer: '<rootDir>/test/support/jest/sequencer.mjs',
   setupFilesAfterEnv: ['<rootDir>/test/support/jest/after-each-file.ts'],
   globalSetup: '<rootDir>/test/support/jest/global-setup.mjs',
   globalTeardown: '<rootDir>/test/support/jest/global-teardown.mjs',

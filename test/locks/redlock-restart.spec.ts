@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis, RedisOptions } from 'ioredis';
 import { LockService } from '../../lib/locks/lock.service.js';
 import { type ExcludedNode, redlock, type RedlockOptions } from '../../lib/locks/redis/index.js';
+import { apart, atEnd, it } from '../support/lanes.js';
 import { startProcess, type TestProcess } from '../support/processes.js';
 import { startProxy } from '../support/proxy.js';
 import { redisClient } from '../support/redis-client.js';
@@ -25,22 +26,21 @@ interface Attempt {
   readonly excluded: ExcludedNode[];
 }
 
-describe('servers that are restarted and come back empty', () => {
-  let servers: RedisServer[];
-  let admins: Redis[];
-  let name: string;
+/** Five servers of its own, up for so long that all of them have a vote, and who wants their lock. */
+async function startFive() {
+  const servers: RedisServer[] = await Promise.all([1, 2, 3, 4, 5].map(() => startRedis()));
+  atEnd(() => Promise.all(servers.map((server) => server.stop())));
+  const admins = servers.map(({ url }) => client(url));
+  const name = `order:${randomUUID()}`;
+  await until(async () =>
+    (await Promise.all(admins.map(uptime))).every((seconds) => seconds >= GROWN_UP_SECONDS),
+  );
 
-  beforeAll(async () => {
-    servers = await Promise.all([1, 2, 3, 4, 5].map(() => startRedis()));
-    admins = servers.map(({ url }) => redisClient(url));
-  });
-  afterAll(() => Promise.all(servers.map((server) => server.stop())));
-  beforeEach(async () => {
-    name = `order:${randomUUID()}`;
-    await until(async () =>
-      (await Promise.all(admins.map(uptime))).every((seconds) => seconds >= GROWN_UP_SECONDS),
-    );
-  });
+  function client(url: string, options: RedisOptions = {}): Redis {
+    const made = redisClient(url, options);
+    atEnd(() => made.disconnect());
+    return made;
+  }
 
   async function uptime(admin: Redis): Promise<number> {
     return Number(/uptime_in_seconds:(\d+)/.exec(await admin.info('server'))?.[1]);
@@ -50,8 +50,8 @@ describe('servers that are restarted and come back empty', () => {
     return servers.map(({ url }) => url);
   }
 
-  async function lockBy(options: Partial<RedlockOptions> = {}, client: RedisOptions = {}, by = urls()) {
-    const clients = by.map((url) => redisClient(url, { maxRetriesPerRequest: null, ...client }));
+  async function lockBy(options: Partial<RedlockOptions> = {}, more: RedisOptions = {}, by = urls()) {
+    const clients = by.map((url) => client(url, { maxRetriesPerRequest: null, ...more }));
     const lock = redlock({ clients, maxTtlMs: TTL_MS, nodeTimeoutMs: 500, ...options });
     await until(() => clients.every(({ status }) => status === 'ready'));
     return { clients, lock };
@@ -105,7 +105,12 @@ describe('servers that are restarted and come back empty', () => {
     return { lock, lease, heal };
   }
 
+  return { servers, admins, name, lockBy, contender, attempt, holders, holdOnThree };
+}
+
+apart('servers that are restarted and come back empty', () => {
   it('G66 where it votes at once, the restarted server and those without the lock make a second holder', async () => {
+    const { servers, contender, attempt, holdOnThree } = await startFive();
     await using other = await contender({ delayedRestart: false });
     const { lease } = await holdOnThree(false);
     await servers[2]!.restart();
@@ -119,6 +124,7 @@ describe('servers that are restarted and come back empty', () => {
   });
 
   it('G66 where it has no vote for a life, there is none, and the next extension repairs it', async () => {
+    const { servers, contender, attempt, holders, holdOnThree } = await startFive();
     await using other = await contender({});
     const { lease, lock, heal } = await holdOnThree(true);
     await servers[2]!.restart();
@@ -149,6 +155,7 @@ describe('servers that are restarted and come back empty', () => {
   });
 
   it('a majority that was restarted is no majority for a life, says so, and is one again', async () => {
+    const { servers, name, lockBy } = await startFive();
     const { lock, clients } = await lockBy();
     const restarted = [0, 2, 4];
     await Promise.all(restarted.map((node) => servers[node]!.restart()));
@@ -172,6 +179,7 @@ describe('servers that are restarted and come back empty', () => {
   });
 
   it('a connection that breaks takes no vote away', async () => {
+    const { name, lockBy } = await startFive();
     const { lock, clients } = await lockBy();
     for (const client of clients) client.disconnect(true);
     await until(() => clients.every(({ status }) => status !== 'ready'));
@@ -181,6 +189,7 @@ describe('servers that are restarted and come back empty', () => {
   });
 
   it('a server that refuses INFO has no vote for a life after each connection', async () => {
+    const { admins, name, lockBy } = await startFive();
     for (const admin of admins) {
       await admin.call('ACL', 'SETUSER', 'discreet', 'on', '>secret', '~*', '&*', '+@all', '-info');
     }
@@ -199,6 +208,7 @@ describe('servers that are restarted and come back empty', () => {
   });
 
   it('G14 fences grow from holder to holder, whatever server dies and comes back empty', async () => {
+    const { servers, name, lockBy } = await startFive();
     const { lock } = await lockBy({ nodeTimeoutMs: 200 });
     const other = await lockBy({ nodeTimeoutMs: 200 });
     const state = { isOver: false };
@@ -228,12 +238,14 @@ describe('servers that are restarted and come back empty', () => {
       expect(answer.fence).toBeGreaterThan(last);
       last = answer.fence;
       await by.release(name, token).catch(() => undefined);
+      await sleep(1);
     }
     await breaking;
     expect(grants).toBeGreaterThan(100);
   }, 60_000);
 
   it('G60 keeps an unprotected counter of three processes right while one server after the other is killed', async () => {
+    const { servers, contender } = await startFive();
     const folder = mkdtempSync(join(tmpdir(), 'redlock-'));
     const file = join(folder, 'counter');
     writeFileSync(file, '0');
