@@ -8,6 +8,7 @@ import {
   type TypeOrmStore,
   typeOrmStore,
 } from '../../lib/stores/typeorm/index.js';
+import { atEnd, inLane, it, lane } from '../support/lanes.js';
 import { startProcess } from '../support/processes.js';
 import { startProxy } from '../support/proxy.js';
 import { found, hash, newRequest, retryOf } from '../support/store-suite.js';
@@ -28,14 +29,8 @@ import {
 const RESPONSE = { status: 201, headers: {}, body: Buffer.from('done') };
 const LONG = 60_000;
 
-const opened: DataSource[] = [];
-
-afterEach(async () => {
-  for (const dataSource of opened.splice(0)) if (dataSource.isInitialized) await dataSource.destroy();
-});
-
 function kept(dataSource: DataSource): DataSource {
-  opened.push(dataSource);
+  atEnd(() => dataSource.isInitialized && dataSource.destroy());
   return dataSource;
 }
 
@@ -64,7 +59,7 @@ async function pendingChanges(dataSource: DataSource): Promise<string[]> {
   return dataSource.options.type === 'mysql' ? queries.filter((query) => !query.endsWith(' NULL')) : queries;
 }
 
-describe.each([...DATABASES, ...ADVERSE])('tables: $name', (flavour) => {
+lane.each([...DATABASES, ...ADVERSE])('tables: $name', (flavour) => {
   it('migrations make what synchronize would make, and take it away', async () => {
     const options = await flavour.create();
     const entities = idempotencyEntities(options.type);
@@ -93,7 +88,7 @@ describe.each([...DATABASES, ...ADVERSE])('tables: $name', (flavour) => {
   });
 });
 
-describe('errors', () => {
+lane('errors', () => {
   it.each(DATABASES)('a missing table names the fix and keeps the cause: $name', async (flavour) => {
     const dataSource = kept(await open(await flavour.create()));
     const store = storeOf(flavour, dataSource);
@@ -196,7 +191,7 @@ it.each(DATABASES)('G14 fences grow although the clock was put back: $name', asy
   expect(await store.claim(retryOf(second))).toEqual({ claimed: true, attempt: 2, fence: fence + 2n });
 });
 
-describe.each([POSTGRES, MARIADB, MYSQL])('$name', (flavour) => {
+lane.each([POSTGRES, MARIADB, MYSQL])('$name', (flavour) => {
   it('G03 a claim whose reply was lost is recognised when it is sent again', async () => {
     const { options, store: other } = await migrated(flavour);
     const { url } = options as { url: string };
@@ -301,7 +296,7 @@ describe.each([POSTGRES, MARIADB, MYSQL])('$name', (flavour) => {
   });
 });
 
-describe('PostgreSQL', () => {
+lane('PostgreSQL', () => {
   it('claim and complete are one statement each, a replay is two', async () => {
     const { dataSource, store } = await migrated(POSTGRES);
     const pool = (dataSource.driver as unknown as { master: { query: (...given: unknown[]) => unknown } })
@@ -346,7 +341,7 @@ describe('PostgreSQL', () => {
   });
 });
 
-describe('MySQL and MariaDB', () => {
+lane('MySQL and MariaDB', () => {
   it('a lock that is not given is asked for again, and then an error', async () => {
     const { options, dataSource } = await migrated(MARIADB);
     const driver = mysqlSaying('SET innodb_lock_wait_timeout = 1');
@@ -463,19 +458,21 @@ describe('SQLite', () => {
     await application;
   });
 
-  it('G68 gives up on a transaction that does not end, in order of arrival, and goes on after it', async () => {
-    const { dataSource, store } = await migrated(SQLITE);
-    const runner = dataSource.createQueryRunner();
-    await runner.startTransaction();
-    const began = performance.now();
-    const claims = [newRequest(), newRequest()].map((request) => store.claim(request));
-    for (const { status, reason } of (await Promise.allSettled(claims)) as PromiseRejectedResult[]) {
-      expect(status).toBe('rejected');
-      expect(reason.message).toMatch(/in a transaction of the application for 3000 ms/);
-    }
-    expect(performance.now() - began).toBeLessThan(4_500);
-    await runner.commitTransaction();
-    await expectToWork(store);
+  inLane(() => {
+    it('G68 gives up on a transaction that does not end, in order of arrival, and goes on after it', async () => {
+      const { dataSource, store } = await migrated(SQLITE);
+      const runner = dataSource.createQueryRunner();
+      await runner.startTransaction();
+      const began = performance.now();
+      const claims = [newRequest(), newRequest()].map((request) => store.claim(request));
+      for (const { status, reason } of (await Promise.allSettled(claims)) as PromiseRejectedResult[]) {
+        expect(status).toBe('rejected');
+        expect(reason.message).toMatch(/in a transaction of the application for 3000 ms/);
+      }
+      expect(performance.now() - began).toBeLessThan(4_500);
+      await runner.commitTransaction();
+      await expectToWork(store);
+    });
   });
 
   it('a DataSource that is destroyed meanwhile is an error, not the end of the process', async () => {
@@ -509,38 +506,42 @@ describe('SQLite', () => {
     other.close();
   });
 
-  it('a refusal by another writer is an error after 3 s, never "not claimed"', async () => {
-    const { options, store } = await migrated(SQLITE);
-    const other = new libsql(String(options.database));
-    other.exec('BEGIN IMMEDIATE');
-    await expect(store.claim(newRequest())).rejects.toMatchObject({ cause: { code: 'SQLITE_BUSY' } });
-    other.exec('ROLLBACK');
-    other.close();
-    await expectToWork(store);
+  inLane(() => {
+    it('a refusal by another writer is an error after 3 s, never "not claimed"', async () => {
+      const { options, store } = await migrated(SQLITE);
+      const other = new libsql(String(options.database));
+      other.exec('BEGIN IMMEDIATE');
+      await expect(store.claim(newRequest())).rejects.toMatchObject({ cause: { code: 'SQLITE_BUSY' } });
+      other.exec('ROLLBACK');
+      other.close();
+      await expectToWork(store);
+    });
   });
 
-  it('G01 G53 three processes on one file: every key is won once, and what a killed one has told is stored', async () => {
-    const { options, store } = await migrated(SQLITE);
-    const count = 150;
-    const claimers = [1, 2, 3].map(() =>
-      startProcess(new URL('./fixtures/sqlite-claimer.ts', import.meta.url), {
-        args: [String(options.database), String(count)],
-      }),
-    );
-    await Promise.all(claimers.map((claimer) => claimer.waitForLine(/^ready$/)));
-    for (const claimer of claimers) await claimer.send('go');
-    await claimers[0]!.waitForLine(/^won/);
-    await claimers[0]!.kill();
-    const exits = await Promise.all(claimers.slice(1).map(({ exited }) => exited));
-    expect(exits.map(({ code, stderr }) => ({ code, stderr }))).toEqual(
-      [1, 2].map(() => ({ code: 0, stderr: '' })),
-    );
-    const won = claimers.flatMap(({ lines }) => lines.filter((line) => line !== 'ready'));
-    expect(won.filter((line) => !line.startsWith('won'))).toEqual([]);
-    const keys = won.map((line) => line.slice(4));
-    expect(new Set(keys).size).toBe(keys.length);
-    for (const key of keys) expect((await found(store, hash(key))).state).toBe('completed');
-    // The killed one had at most 16 in hand.
-    expect(keys.length).toBeGreaterThan(count - 17);
+  inLane(() => {
+    it('G01 G53 three processes on one file: every key is won once, and what a killed one has told is stored', async () => {
+      const { options, store } = await migrated(SQLITE);
+      const count = 150;
+      const claimers = [1, 2, 3].map(() =>
+        startProcess(new URL('./fixtures/sqlite-claimer.ts', import.meta.url), {
+          args: [String(options.database), String(count)],
+        }),
+      );
+      await Promise.all(claimers.map((claimer) => claimer.waitForLine(/^ready$/)));
+      for (const claimer of claimers) await claimer.send('go');
+      await claimers[0]!.waitForLine(/^won/);
+      await claimers[0]!.kill();
+      const exits = await Promise.all(claimers.slice(1).map(({ exited }) => exited));
+      expect(exits.map(({ code, stderr }) => ({ code, stderr }))).toEqual(
+        [1, 2].map(() => ({ code: 0, stderr: '' })),
+      );
+      const won = claimers.flatMap(({ lines }) => lines.filter((line) => line !== 'ready'));
+      expect(won.filter((line) => !line.startsWith('won'))).toEqual([]);
+      const keys = won.map((line) => line.slice(4));
+      expect(new Set(keys).size).toBe(keys.length);
+      for (const key of keys) expect((await found(store, hash(key))).state).toBe('completed');
+      // The killed one had at most 16 in hand.
+      expect(keys.length).toBeGreaterThan(count - 17);
+    });
   });
 });
