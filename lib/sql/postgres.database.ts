@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { DataSource } from 'typeorm';
+import { surviveLastWords } from './last-words.js';
 import {
   answered,
   CalledOffError,
@@ -16,6 +17,7 @@ import {
 export interface Pool {
   query(statement: Statement | string, values: unknown[]): Promise<Reply>;
   connect(): Promise<Client>;
+  on(event: 'acquire', listener: (client: Client) => void): unknown;
 }
 
 /** What is used of a client of the pool. */
@@ -23,7 +25,6 @@ interface Client {
   query(statement: Statement | string, values: unknown[]): Promise<Reply>;
   release(broken: boolean): void;
   on(event: 'error', listener: () => void): unknown;
-  off(event: 'error', listener: () => void): unknown;
 }
 
 /** What is used of TypeORM's connection beyond its contract: closing it. */
@@ -67,7 +68,9 @@ export class PostgresDatabase extends SqlDatabase {
   }
 
   get pool(): Pool {
-    return (this.dataSource.driver as unknown as { master: Pool }).master;
+    const pool = (this.dataSource.driver as unknown as { master: Pool }).master;
+    surviveLastWords(pool);
+    return pool;
   }
 
   isSchemaMissing(error: unknown): boolean {
@@ -93,6 +96,8 @@ export class PostgresDatabase extends SqlDatabase {
   }
 
   async lend(): Promise<Lent> {
+    surviveLastWords(this.pool);
+    surviveLastWords(this.pool);
     const runner = this.dataSource.createQueryRunner('master');
     await runner.connect();
     const { releasePostgresConnection } = runner as unknown as Partial<PostgresRunner>;
@@ -139,8 +144,6 @@ export class PostgresDatabase extends SqlDatabase {
 
   protected async executeTogether(statements: readonly SqlStatement[]): Promise<boolean> {
     const client = await this.pool.connect();
-    // A client that is lent out and loses its connection has nobody else to tell.
-    client.on('error', ignore);
     let isBroken = true;
     try {
       await client.query('BEGIN', []);
@@ -155,14 +158,11 @@ export class PostgresDatabase extends SqlDatabase {
     } finally {
       // After an error the connection is given up, and with it its transaction.
       client.release(isBroken);
-      client.off('error', ignore);
     }
   }
 
   async #queryOnOne(statement: Statement | string, values: unknown[], wanted?: Wanted): Promise<Reply> {
     const client = await this.pool.connect();
-    // A client that is lent out and loses its connection has nobody else to tell.
-    client.on('error', ignore);
     let isBroken = false;
     try {
       if (wanted?.() === false) throw new CalledOffError();
@@ -176,7 +176,6 @@ export class PostgresDatabase extends SqlDatabase {
       throw error;
     } finally {
       client.release(isBroken);
-      client.off('error', ignore);
     }
   }
 
@@ -194,5 +193,3 @@ export class PostgresDatabase extends SqlDatabase {
     return statement;
   }
 }
-
-function ignore(): void {}
