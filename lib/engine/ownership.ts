@@ -86,19 +86,16 @@ export class Ownership {
 
   /** Records the answer. Retried; the work is done, so the key is never given away for want of a store. */
   async complete(response: StoredResponse): Promise<Settlement> {
-    const { id } = this.identity;
-    const { retentionMs } = this.policy;
     let mine: boolean;
     try {
-      mine = await this.insist(() =>
-        this.support.store.complete(id, this.lease.token, response, retentionMs),
-      );
+      mine = await this.insist(() => this.recordAnswer(response));
     } catch (error) {
       this.support.counters.unstored++;
       this.support.log.error(
-        `${this.label} succeeded, but its answer could not be stored; the record becomes uncertain: ${reason(error)}`,
+        `${this.label} succeeded, but its answer could not be stored; ` +
+          `if the store does not take it later, the record becomes uncertain: ${reason(error)}`,
       );
-      void this.becomeUncertain();
+      void this.becomeUncertain(response);
       return { recorded: true };
     }
     return mine ? this.completed(response) : this.superseded();
@@ -252,14 +249,30 @@ export class Ownership {
     }
   }
 
-  private async becomeUncertain(): Promise<void> {
+  private recordAnswer(response: StoredResponse): Promise<boolean> {
+    const { id } = this.identity;
+    return this.support.store.complete(id, this.lease.token, response, this.policy.retentionMs);
+  }
+
+  /**
+   * Tried for as long as it takes. A store that was only away takes the answer when it is back, and no doubt is left: it
+   * is uncertain if the store still refuses the answer when it answers otherwise.
+   */
+  private async becomeUncertain(answer?: StoredResponse): Promise<void> {
     const { store } = this.support;
+    const bounded = <T>(operation: () => Promise<T>) =>
+      within(this.policy.backendTimeoutMs, `Store ${store.name}`, operation);
+    const isStoredLate = async () => {
+      if (!answer || !(await bounded(() => this.recordAnswer(answer)).catch(() => false))) return false;
+      this.completed(answer);
+      return true;
+    };
     for (let wait = 100; ; wait = Math.min(wait * 2, 5_000)) {
       try {
-        const { backendTimeoutMs } = this.policy;
-        const marked = await within(backendTimeoutMs, `Store ${store.name}`, () =>
-          store.markUncertain(this.identity.id, this.lease.token),
-        );
+        if (await isStoredLate()) return;
+        const marked = await bounded(() => store.markUncertain(this.identity.id, this.lease.token));
+        // It may have come back in between.
+        if (marked && (await isStoredLate())) return;
         this.settleUncertain(marked);
         break;
       } catch {

@@ -234,7 +234,7 @@ describe('settling', () => {
   it('G21 one that cannot be stored: the caller has its answer, the key is never given away', async () => {
     let isUp = false;
     const node = troubled({
-      complete: (next) => (isUp ? next() : down()),
+      complete: down,
       markUncertain: (next) => (isUp ? next() : down()),
     });
     expect((await node.run({ key: 'a' }, () => 'paid')).value).toBe('paid');
@@ -251,6 +251,28 @@ describe('settling', () => {
     expect(node.engine.counters.uncertain).toBe(1);
     expect(node.engine.running).toBe(0);
     expect(await find('a')).toMatchObject({ state: 'uncertain' });
+  });
+
+  it('G21 a store that was away for longer takes the answer when it is back: nothing is uncertain', async () => {
+    let isUp = false;
+    const whenUp = <T>(next: () => Promise<T>) => (isUp ? next() : down());
+    const node = troubled({ complete: whenUp, markUncertain: whenUp });
+    expect((await node.run({ key: 'a' }, () => 'paid')).value).toBe('paid');
+    expect(node.engine.counters.unstored).toBe(1);
+    isUp = true;
+    for (const by of [node, healthy]) {
+      let value: unknown;
+      while (value === undefined) {
+        const again = by.run({ key: 'a' }, () => 'paid again');
+        ({ value } = await again.catch(({ code }: { code: string }) => {
+          expect(code).toBe('in-progress');
+          return sleep(20, { value: undefined });
+        }));
+      }
+      expect(value).toBe('paid');
+    }
+    expect(node.engine.counters).toMatchObject({ uncertain: 0, unstored: 1 });
+    expect(node.engine.running).toBe(0);
   });
 
   it('G17 a release that fails does not hide the error, and is warned of', async () => {
