@@ -17,5 +17,9 @@ export function refundCommand(
   { orderId, amount }: OrderAmountDto,
   channel: RefundChannel,
 ): RefundCommand {
-  return { refundId: context.deriveKey(`refund:${orderId}`).slice(0, 32), orderId, amount, channel };
+  return { refundId: refundIdOf(context, orderId), orderId, amount, channel };
+}
+
+export function refundIdOf(call: Pick<IdempotencyContext, 'deriveKey'>, orderId: string): string {
+  return call.deriveKey(`refund:${orderId}`).slice(0, 32);
 }

@@ -12,6 +12,7 @@ import { ApiIdempotent } from './api-idempotent.decorator.js';
 import { PayoutTimeInterceptor } from './payout-time.interceptor.js';
 import { refundCommand } from './refund.command.js';
 import { RefundView, refundView } from './refund.dto.js';
+import { reconcileRefund } from './refund.reconcile.js';
 import { RefundsService } from './refunds.service.js';
 
 /**
@@ -30,7 +31,7 @@ export function refundsController(transactional: boolean): Type {
       summary: 'Refunds an order. The caller names the operation with the Idempotency-Key header',
     })
     @UseInterceptors(PayoutTimeInterceptor)
-    @Idempotent({ transactional })
+    @Idempotent({ transactional, reconcile: reconcileRefund })
     @ApiIdempotent({ header: true })
     @ApiCreatedResponse({ type: RefundView })
     async create(
@@ -43,7 +44,7 @@ export function refundsController(transactional: boolean): Type {
     @Post('by-order')
     @ApiOperation({ summary: 'Refunds an order. The order names the operation; no header is needed' })
     @UseInterceptors(PayoutTimeInterceptor)
-    @Idempotent('refund:{body.orderId}', { transactional })
+    @Idempotent('refund:{body.orderId}', { transactional, reconcile: reconcileRefund })
     @ApiIdempotent({ header: false })
     @ApiCreatedResponse({ type: RefundView })
     async createByOrder(

@@ -39,9 +39,13 @@ export class RefundsService {
   /** @throws Problem `refund-unknown`. */
   async get(refundId: string): Promise<Refund> {
     const isId = /^[0-9a-f]{1,64}$/.test(refundId);
-    const refund = isId && (await this.database.read((manager) => manager.findOneBy(Refund, { refundId })));
+    const refund = isId && (await this.find(refundId));
     if (!refund) throw new Problem('refund-unknown', `There is no refund ${refundId}.`);
     return refund;
+  }
+
+  find(refundId: string): Promise<Refund | null> {
+    return this.database.read((manager) => manager.findOneBy(Refund, { refundId }));
   }
 
   /** All in the transaction that the answer is recorded in: nobody ever sees the order REFUNDING. */
