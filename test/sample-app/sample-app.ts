@@ -23,8 +23,19 @@ export class SampleClient {
     return fetchAnswer(this.url + path, { method: 'POST', body, headers });
   }
 
-  refund(orderId: string, key: string, amount = 100): Promise<Answer> {
-    return this.post('/refunds', { orderId, amount }, { 'idempotency-key': key });
+  refund(
+    orderId: string,
+    key: string,
+    amount = 100,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<Answer> {
+    const headers = { 'idempotency-key': key };
+    return fetchAnswer(`${this.url}/refunds`, {
+      method: 'POST',
+      body: { orderId, amount },
+      headers,
+      ...options,
+    });
   }
 
   async pay(...orderIds: string[]): Promise<void> {

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { type ClaimRequest, memoryStore, type ResultStore } from 'nestjs-idempotent';
 import { shardedStore } from 'nestjs-idempotent/stores/typeorm';
 import { MemoryStore } from '../../lib/stores/memory.store.js';
+import { randomOf } from '../support/random.js';
 import { newRequest } from '../support/store-suite.js';
 
 type Named = Record<string, ResultStore>;
@@ -129,17 +130,6 @@ function faulty(
       };
     },
   });
-}
-
-/** mulberry32 */
-function randomOf(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 describe('while shards change', () => {
