@@ -2,8 +2,8 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { idempotencyMigrations, typeOrmStore } from 'nestjs-idempotent/stores/typeorm';
 import { DataSource } from 'typeorm';
-import { started } from '../support/cleanup.js';
-import { sharedPostgres } from '../support/servers.js';
+import { started } from '../../sample-app/servers/cleanup.js';
+import { sharedPostgres } from '../support/shared-servers.js';
 import { newRequest } from '../support/store-suite.js';
 
 /** What PostgreSQL sends before it closes a connection that is not in use. */

@@ -3,7 +3,7 @@ import type { Answer } from '../support/http-app.js';
 import { PATIENCE_MS, type SampleClient } from './sample-app.js';
 
 /** Calls of one order at the same time. */
-const CALLERS = 3;
+export const CALLERS = 3;
 /** One request in so many is given up by its caller while it is under way, within so many milliseconds. */
 const HANGS_UP = 20;
 const HANGS_UP_WITHIN_MS = 60;

@@ -1,9 +1,15 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { randomOf } from '../support/random.js';
-import { type Server, type SqlServer, startMariaDb, startPostgres, startRedis } from '../support/servers.js';
+import {
+  type Server,
+  type SqlServer,
+  startMariaDb,
+  startPostgres,
+  startRedis,
+} from '../../sample-app/servers/servers.js';
 import { TestBank } from './bank-process.js';
-import { Callers } from './callers.js';
+import { CALLERS, Callers } from './callers.js';
 import { Fleet } from './fleet.js';
 import { PATIENCE_MS, type Variables } from './sample-app.js';
 import { Shop } from './shop.js';
@@ -109,12 +115,14 @@ it.each(SETTINGS)(
     const refunds = await shop.refunds();
     expect(refunds.map(([orderId]) => orderId)).toEqual(orderIds);
 
+    // Where answer and effect are not one transaction, one that could not be recorded is given, and may be worked out again.
+    const mostFirsts = given.BANK === 'external' ? CALLERS : 1;
     for (const [orderId, refundId] of refunds) {
       const told = answers.get(orderId)!;
       expect(told[0]!.json).toEqual({ refundId, orderId, amount: 100, status: 'REFUNDED' });
       expect(told.filter(({ body }) => !body.equals(told[0]!.body))).toEqual([]);
       const firsts = told.filter(({ headers }) => !headers.has('idempotent-replayed'));
-      expect(firsts.length).toBeLessThanOrEqual(1);
+      expect(firsts.length).toBeLessThanOrEqual(mostFirsts);
     }
 
     const records = await shop.records();

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { freePort } from '../support/ports.js';
+import { freePort } from '../../sample-app/servers/ports.js';
 import { SampleClient, SampleProcess, type Variables } from './sample-app.js';
 
 /** One that does not start is started again after this, in milliseconds: what it needs may be down. */
