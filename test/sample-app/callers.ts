@@ -8,10 +8,10 @@ export const CALLERS = 3;
 const HANGS_UP = 20;
 const HANGS_UP_WITHIN_MS = 60;
 /** Between two requests of a caller, in milliseconds. */
-const FIRST_PAUSE_MS = 40;
-const LONGEST_PAUSE_MS = 320;
+const FIRST_PAUSE_MS = 60;
+const LONGEST_PAUSE_MS = 480;
 /** After no answer at all. */
-const CUT_PAUSE_MS = 150;
+const CUT_PAUSE_MS = 400;
 
 /**
  * The refusals after which the same request is made again. 500 is what a handler ends with whose database went away;

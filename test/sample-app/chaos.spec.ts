@@ -20,8 +20,8 @@ const SEED = Number(process.env.CHAOS_SEED ?? randomInt(2 ** 31));
 const ORDERS = process.env.CHAOS_ORDERS;
 
 /** Orders that are refunded at a time. */
-const WIDTH = 60;
-const ORDERS_PER_KILL = 160;
+const WIDTH = 100;
+const ORDERS_PER_KILL = 200;
 const KILLS_AT_LEAST = 2;
 /** A server that is killed is started again within this. */
 const DOWN_MS = 1_000;
@@ -50,7 +50,7 @@ const SETTINGS: readonly Setting[] = [
   },
   {
     backends: 'Redis and MariaDB',
-    orders: 200,
+    orders: 150,
     variables: async () => ({ DATABASE_URL: await mariaDb.createDatabase() }),
     servers: () => [mariaDb],
   },
