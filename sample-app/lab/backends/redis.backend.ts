@@ -5,6 +5,9 @@ import type { Fault } from '../scenario.js';
 import { type RedisServer, startRedis } from '../../servers/servers.js';
 import type { Backend, Tell } from './backend.js';
 
+/** Longer than clients wait before they connect again. */
+const RECONNECT_MS = 250;
+
 /** A master, its replica, and the address that clients know: it moves with the master. */
 export class RedisBackend implements Backend {
   private constructor(
@@ -38,11 +41,12 @@ export class RedisBackend implements Backend {
   }
 
   async strike(fault: Fault, tell: Tell): Promise<void> {
+    if (fault === 'database-down') return;
     if (fault === 'restart-empty') {
       await this.master.kill();
       await this.master.restart();
       tell('redis-master', 'fault', 'is killed and comes back empty');
-    } else if (fault === 'failover') {
+    } else {
       await this.master.kill();
       tell('redis-master', 'fault', 'is killed');
       this.link.closeConnections();
@@ -51,6 +55,8 @@ export class RedisBackend implements Backend {
       this.address.closeConnections();
       tell('redis-replica', 'fault', 'is promoted: it is the master now, without what it has not heard of');
     }
+    // Until the clients are connected again: who is not takes no lock, and shows nothing.
+    await sleep(RECONNECT_MS);
   }
 
   async heal(fault: Fault): Promise<void> {

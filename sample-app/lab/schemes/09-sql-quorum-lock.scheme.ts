@@ -1,6 +1,6 @@
 import { sqlQuorumLock } from 'nestjs-idempotent/locks/sql';
 import type { Scheme } from '../scheme.js';
-import { lockedRefund } from './locked-refund.js';
+import { lockedRefund, quorumTerms } from './locked-refund.js';
 
 export const lockInDatabases: Scheme = {
   id: 'sql-quorum-lock',
@@ -9,5 +9,9 @@ export const lockInDatabases: Scheme = {
   name: 'Lock over several databases',
   claim: 'A row in each of three databases; who has more than half of them has the lock.',
   needs: ['databases'],
-  open: async (site) => lockedRefund(site, sqlQuorumLock({ dataSources: await site.databases() })),
+  async open(site) {
+    const { nodeTimeoutMs, waitMs } = quorumTerms(site);
+    const driver = sqlQuorumLock({ dataSources: await site.databases(), nodeTimeoutMs });
+    return lockedRefund(site, driver, { waitMs });
+  },
 };

@@ -1,6 +1,6 @@
 import { redlock } from 'nestjs-idempotent/locks/redis';
 import type { Scheme } from '../scheme.js';
-import { lockedRefund } from './locked-refund.js';
+import { lockedRefund, quorumTerms } from './locked-refund.js';
 
 export const redlockDelayedRestart: Scheme = {
   id: 'redlock-delayed-restart',
@@ -10,5 +10,9 @@ export const redlockDelayedRestart: Scheme = {
   claim:
     'A node that was restarted has no vote until all it may have forgotten has run out; by itself, and by default.',
   needs: ['redis-nodes'],
-  open: async (site) => lockedRefund(site, redlock({ clients: site.redisNodes(), maxTtlMs: site.ttlMs })),
+  async open(site) {
+    const { nodeTimeoutMs, waitMs } = quorumTerms(site);
+    const driver = redlock({ clients: site.redisNodes(), nodeTimeoutMs, maxTtlMs: site.ttlMs });
+    return lockedRefund(site, driver, { waitMs });
+  },
 };
