@@ -9,6 +9,8 @@ import type { LockedMetadata } from './locked.decorator.js';
 export interface MethodMarks {
   idempotent?: IdempotentMetadata;
   locked?: LockedMetadata;
+  /** The method itself, by which it is known: others may have bound or wrapped it. */
+  method?: Function;
 }
 
 type Body = (...args: unknown[]) => unknown;
@@ -22,6 +24,11 @@ export function marksOf(method: unknown): MethodMarks | undefined {
   return typeof method === 'function'
     ? (Reflect.getMetadata(MARKS, method) as MethodMarks | undefined)
     : undefined;
+}
+
+/** The decorated method in a copy of it, as `bind` makes one, that has its metadata; others as they are. */
+export function decoratedMethod(copy: Function): Function {
+  return marksOf(copy)?.method ?? copy;
 }
 
 /**
@@ -78,6 +85,7 @@ function wrap(original: Body, marks: MethodMarks): Body {
   for (const name of Reflect.getMetadataKeys(original)) {
     Reflect.defineMetadata(name, Reflect.getMetadata(name, original), method);
   }
+  marks.method = method;
   Reflect.defineMetadata(MARKS, marks, method);
   wrappers.add(method);
   return method;

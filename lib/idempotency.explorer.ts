@@ -15,6 +15,8 @@ import { LockedRunner } from './locked.runner.js';
 import { jobOf } from './transports/bullmq-job.js';
 import { checkSchedule, CronFace } from './transports/cron-face.js';
 import { cronOptionsOf } from './transports/cron-ticks.js';
+import { watchGolevelup } from './transports/golevelup-consumers.js';
+import { checkSubscription } from './transports/golevelup-face.js';
 import { JobFace } from './transports/job-face.js';
 import { refuseEndless } from './unfit-handlers.js';
 
@@ -64,6 +66,7 @@ export class IdempotencyExplorer implements OnModuleInit, OnModuleDestroy, Metho
   }
 
   private explore(): void {
+    watchGolevelup(this.discovery.getProviders().map(({ instance }) => instance as unknown));
     const owners = new Map<string, Function>();
     const controllers = this.discovery.getControllers();
     for (const wrapper of [...controllers, ...this.discovery.getProviders()]) {
@@ -78,6 +81,7 @@ export class IdempotencyExplorer implements OnModuleInit, OnModuleDestroy, Metho
           refuseEndless(method, `@Idempotent on ${route.label}`);
           refuseSharedByAccident(owners, route, type);
           checkSchedule(route, method);
+          checkSubscription(route.label, method);
           if (cronOptionsOf(method)) this.scheduled.add(method);
           if (route.policy.complete) {
             refuseIncompletable(route, controllers.includes(wrapper), owner === type);

@@ -6,6 +6,7 @@ import {
   type NestInterceptor,
 } from '@nestjs/common';
 import { lastValueFrom, type Observable, of } from 'rxjs';
+import { decoratedMethod } from './decorated-method.js';
 import { type IdempotentCall, localCall } from './idempotency.call.js';
 import { IdempotencyExplorer } from './idempotency.explorer.js';
 import { ValueRunner } from './idempotency.runner.js';
@@ -14,6 +15,7 @@ import type { LockedMetadata } from './locked.decorator.js';
 import { handling } from './locked.call.js';
 import { graphqlField } from './transports/graphql-call.js';
 import { GraphqlFace } from './transports/graphql-face.js';
+import { GolevelupFace, golevelupCall } from './transports/golevelup-face.js';
 import { HttpCall } from './transports/http-exchange.js';
 import { HttpFace } from './transports/http-face.js';
 import { RpcFace } from './transports/rpc-face.js';
@@ -27,6 +29,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     @Inject(HttpFace) private readonly http: HttpFace,
     @Inject(RpcFace) private readonly rpc: RpcFace,
     @Inject(GraphqlFace) private readonly graphql: GraphqlFace,
+    @Inject(GolevelupFace) private readonly golevelup: GolevelupFace,
     @Inject(ValueRunner) private readonly runner: ValueRunner,
   ) {}
 
@@ -34,7 +37,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     context: ExecutionContext,
     next: CallHandler,
   ): Observable<unknown> | Promise<Observable<unknown>> {
-    const handler = context.getHandler();
+    const handler = handlerOf(context);
     const route = this.explorer.routeOf(context.getClass(), handler);
     const locked = this.explorer.lockedOf(handler);
     if (locked) return this.interceptLocked(context, next, locked, route);
@@ -49,6 +52,9 @@ export class IdempotencyInterceptor implements NestInterceptor {
     if (context.getType() === 'http') return this.http.handle(context, next, route);
     if (context.getType() === 'rpc') return this.rpc.handle(context, next, route);
     if (context.getType<string>() === 'graphql') return this.graphql.handle(context, next, route);
+    if (context.getType<string>() === GOLEVELUP) {
+      return this.golevelup.handle(context, next, route, handlerOf(context));
+    }
     const work = () => lastValueFrom(next.handle(), { defaultValue: undefined });
     return this.runner
       .runRoute(route, messageCall(context, route.scope), context.getHandler(), work)
@@ -63,7 +69,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     route: IdempotentRoute | undefined,
   ): Observable<unknown> | Promise<Observable<unknown>> {
     const isHttp = context.getType() === 'http';
-    const scope = `${context.getClass().name}.${context.getHandler().name}`;
+    const scope = `${context.getClass().name}.${handlerOf(context).name}`;
     const call = isHttp ? httpCall(context, scope) : messageCall(context, scope);
     const inner: CallHandler = { handle: () => handling(locked, call, () => next.handle()) };
     if (route) return this.protect(context, inner, route);
@@ -72,11 +78,20 @@ export class IdempotencyInterceptor implements NestInterceptor {
   }
 }
 
+/** What a context of `@golevelup/nestjs-rabbitmq` is called; its handlers are bound. */
+const GOLEVELUP = 'rmq';
+
+function handlerOf(context: ExecutionContext): Function {
+  const handler = context.getHandler();
+  return context.getType<string>() === GOLEVELUP ? decoratedMethod(handler) : handler;
+}
+
 function httpCall(context: ExecutionContext, scope: string): IdempotentCall {
   return new HttpCall(context.switchToHttp().getRequest(), scope);
 }
 
 function messageCall(context: ExecutionContext, scope: string): IdempotentCall {
+  if (context.getType<string>() === GOLEVELUP) return golevelupCall(context, scope);
   const transport = context.getType<IdempotentCall['transport']>();
   if (transport === 'rpc') return rpcCall(context, scope);
   if (transport === 'graphql') return graphqlField(context, scope).call;

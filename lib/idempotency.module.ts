@@ -21,6 +21,7 @@ import { ResultStore } from './stores/result-store.js';
 import { CronFace } from './transports/cron-face.js';
 import { CronTicks } from './transports/cron-ticks.js';
 import { GraphqlFace } from './transports/graphql-face.js';
+import { GolevelupFace } from './transports/golevelup-face.js';
 import { HttpFace } from './transports/http-face.js';
 import { JobFace } from './transports/job-face.js';
 import { watchConsumers } from './transports/rabbitmq-consumers.js';
@@ -98,6 +99,7 @@ import { RpcFace } from './transports/rpc-face.js';
     CronTicks,
     CronFace,
     GraphqlFace,
+    GolevelupFace,
     IdempotencyExplorer,
     IdempotencyInterceptor,
     IdempotencyService,

@@ -2,8 +2,8 @@ import type { Microservices } from './rpc-exception.js';
 
 export interface RabbitMessage {
   readonly content: Buffer;
-  readonly fields: { readonly deliveryTag: number };
-  readonly properties: { readonly headers?: Record<string, unknown>; readonly replyTo?: unknown } & Record<
+  readonly fields: { readonly deliveryTag: number; exchange: string; routingKey: string };
+  readonly properties: { readonly headers?: Record<string, unknown>; replyTo?: unknown } & Record<
     string,
     unknown
   >;

@@ -49,6 +49,11 @@ export class RabbitDelivery {
     return Boolean(this.message.properties.replyTo);
   }
 
+  /** Acknowledged, rejected or put back, by whomever. */
+  get isDone(): boolean {
+    return this.isSettled;
+  }
+
   /** The handler begins: from now on what it says of the message waits for `free`. */
   hold(): void {
     // A transaction that gave way is run again: what was said the first time does not count.

@@ -17,6 +17,10 @@ const NOT_OURS = ['userId', 'clusterId', 'expiration'];
  */
 const DEATHS = 'x-death';
 
+/** Where a message was sent to. It comes back to its queue alone, under the name of that. */
+const EXCHANGE = 'x-idempotent-exchange';
+const ROUTING_KEY = 'x-idempotent-routing-key';
+
 const channels = new WeakMap<RabbitConnection, Promise<ConfirmChannel>>();
 
 /** Name of the queue in which messages of `queue` wait. Its time is part of it: a queue cannot change it. */
@@ -32,19 +36,27 @@ export function retryQueueOf(queue: string, delayMs: number): string {
  */
 export async function publishForRetry(
   consumer: RabbitConsumer,
-  { content, properties }: RabbitMessage,
+  { content, properties, fields }: RabbitMessage,
   delayMs: number,
 ): Promise<void> {
   const queue = retryQueueOf(consumer.queue, delayMs);
   const options: Record<string, unknown> = { ...properties, persistent: true };
   for (const name of NOT_OURS) delete options[name];
-  const { [DEATHS]: _deaths, ...headers } = properties.headers ?? {};
+  const { [DEATHS]: _deaths, ...kept } = properties.headers ?? {};
+  const headers = { [EXCHANGE]: fields.exchange, [ROUTING_KEY]: fields.routingKey, ...kept };
   await within(PUBLISH_TIMEOUT_MS, 'RabbitMQ', async () => {
     const channel = await channelOf(consumer.connection());
     // Every time: to a queue that somebody has removed the broker confirms what it throws away.
     await channel.assertQueue(queue, retryQueueOptions(consumer.queue, delayMs));
     await confirmed(channel, queue, content, { ...options, headers });
   });
+}
+
+/** Gives a message that was put back the exchange and the routing key it came with at first. */
+export function restoreRoute({ fields, properties: { headers = {} } }: RabbitMessage): void {
+  const { [EXCHANGE]: exchange, [ROUTING_KEY]: routingKey } = headers;
+  if (typeof exchange === 'string') fields.exchange = exchange;
+  if (typeof routingKey === 'string') fields.routingKey = routingKey;
 }
 
 function retryQueueOptions(queue: string, delayMs: number): object {

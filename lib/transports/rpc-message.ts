@@ -50,10 +50,7 @@ export function rpcCall(context: ExecutionContext, scope: string): IdempotentCal
 /** @param context what `@Ctx()` gives a handler. */
 export function messageOf(context: object): RpcMessage {
   const like = context as RpcContextLike;
-  if (like.getChannelRef) {
-    const { headers, messageId } = like.getMessage?.().properties ?? {};
-    return { headers: readable(headers), messageId: textOf(messageId) };
-  }
+  if (like.getChannelRef) return rabbitMessage(like.getMessage?.());
   if (like.getPartition) {
     const { headers, offset } = like.getMessage?.() ?? {};
     return {
@@ -69,6 +66,14 @@ export function messageOf(context: object): RpcMessage {
     return { headers, messageId: textOf(headers['nats-msg-id']) };
   }
   return { headers: readable(like.getMetadata?.()), messageId: undefined };
+}
+
+/** @param message as amqplib gives it. */
+export function rabbitMessage(
+  message: { properties?: { headers?: Headers; messageId?: unknown } } | undefined,
+): RpcMessage {
+  const { headers, messageId } = message?.properties ?? {};
+  return { headers: readable(headers), messageId: textOf(messageId) };
 }
 
 function readable(headers: Headers | Iterable<readonly [string, unknown]> | undefined): Headers {

@@ -1,0 +1,111 @@
+import { type CallHandler, type ExecutionContext, Inject, Injectable, Logger } from '@nestjs/common';
+import { lastValueFrom, type Observable, of } from 'rxjs';
+import { type ErrorDecision, type IdempotentCall, localCall } from '../idempotency.call.js';
+import { IdempotencyError, IdempotencyOptionsError } from '../idempotency.errors.js';
+import { type CallFrame, frames } from '../idempotency.frame.js';
+import type { IdempotentRoute } from '../idempotency.route.js';
+import { ValueRunner } from '../idempotency.runner.js';
+import { type GolevelupDelivery, golevelupDeliveryOf } from './golevelup-consumers.js';
+import type { RabbitMessage } from './rabbitmq-consumers.js';
+import { isForNow, isUncertainOutcome } from './refusals.js';
+import { rabbitMessage } from './rpc-message.js';
+
+/** How far a call came. */
+interface Progress {
+  /** Undefined as long as nothing of the application was asked to handle it. */
+  frame?: CallFrame | undefined;
+  /** What became of its error; undefined when it failed without having one of its own. */
+  decision?: ErrorDecision;
+  /** Its key was made, and what came back from then on is the engine's or an earlier run's. */
+  isIdentified: boolean;
+}
+
+/** `@RabbitSubscribe` and `@RabbitRPC` of `@golevelup/nestjs-rabbitmq`, which acknowledges and replies when they return. */
+@Injectable()
+export class GolevelupFace {
+  private readonly logger = new Logger('Idempotency');
+
+  constructor(@Inject(ValueRunner) private readonly runner: ValueRunner) {}
+
+  /** @throws what the error handler of golevelup is to have; never for what comes again later. */
+  async handle(
+    context: ExecutionContext,
+    next: CallHandler,
+    route: IdempotentRoute,
+    target: Function,
+  ): Promise<Observable<unknown>> {
+    const call = golevelupCall(context, route.scope);
+    const progress: Progress = { isIdentified: false };
+    const work = () => {
+      progress.frame = frames.getStore();
+      return lastValueFrom(next.handle(), { defaultValue: undefined });
+    };
+    const decide = (error: unknown) => (progress.decision = this.decide(error, route, call, progress));
+    try {
+      const identity = await route.identify(call);
+      progress.isIdentified = true;
+      return of(await this.runner.runIdentified(identity, route, call, target, work, decide));
+    } catch (error) {
+      const delivery = golevelupDeliveryOf(call.request as object);
+      if (delivery && (await this.settles(delivery, error, progress, route))) return of(undefined);
+      throw error;
+    }
+  }
+
+  /** What a pipe or an interceptor refused has not begun. */
+  private decide(
+    error: unknown,
+    route: IdempotentRoute,
+    call: IdempotentCall,
+    { frame }: Progress,
+  ): ErrorDecision {
+    return frame?.began ? route.decide(error, call, (message) => this.logger.error(message)) : 'release';
+  }
+
+  /** @returns true when nobody is to hear of the error: the message comes again, or it was done before. */
+  private async settles(
+    delivery: GolevelupDelivery,
+    error: unknown,
+    { frame, decision, isIdentified }: Progress,
+    { label, policy }: IdempotentRoute,
+  ): Promise<boolean> {
+    const isRefusal = error instanceof IdempotencyError;
+    const putBack = () => delivery.putBack(policy.redeliveryDelayMs);
+    const isUnrecorded = frame?.began === true && decision === undefined && frame.context.isProtected;
+    const isUncertain = isUncertainOutcome(error);
+    if (isForNow(error) || (isUncertain && !delivery.isRequest) || (isUnrecorded && isIdentified)) {
+      await putBack();
+      return true;
+    }
+    if (isUncertain) delivery.insteadOfRequeue(putBack);
+    if (isUncertain || frame || !(isIdentified || isRefusal)) return false;
+    const isRecorded = isIdentified && (!isRefusal || error.code === 'response-not-replayable');
+    if (isRecorded && !delivery.isRequest) return true;
+    delivery.insteadOfRequeue(() => {
+      this.logger.warn(`A message for ${label} was rejected: ${String(error)}`);
+      delivery.reject();
+    });
+    return false;
+  }
+}
+
+/** A message as a call. `request` is the message as amqplib gives it. */
+export function golevelupCall(context: ExecutionContext, scope: string): IdempotentCall {
+  const [payload, message] = context.getArgs<[unknown, RabbitMessage]>();
+  const { headers, messageId } = rabbitMessage(message);
+  const args = context.getArgs();
+  return localCall({ transport: 'rpc', scope, payload, args, request: message, headers, messageId });
+}
+
+/** @throws IdempotencyOptionsError for a batch: it has no key, each of its messages has one. */
+export function checkSubscription(label: string, method: Function): void {
+  const key: unknown = Reflect.getMetadataKeys(method).find(
+    (name: unknown) => typeof name === 'symbol' && name.description === 'RABBIT_HANDLER',
+  );
+  const config = Object(key && Reflect.getMetadata(key, method)) as { batchOptions?: unknown };
+  if (!config.batchOptions) return;
+  throw new IdempotencyOptionsError(
+    `@Idempotent on ${label}: a batch of messages has no key of its own; give each message to a method with @Idempotent, or to ` +
+      'IdempotencyService.run',
+  );
+}
