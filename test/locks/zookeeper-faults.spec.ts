@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LockLostError } from '../../lib/idempotency.errors.js';
+import type { AcquireOptions } from '../../lib/locks/lock.service.js';
 import { Removals } from '../../lib/locks/zookeeper/removals.js';
 import { ConnectionLostError } from '../../lib/zookeeper/protocol.js';
 import { Session } from '../../lib/zookeeper/session.js';
-import { type FaultProxy, startProxy } from '../support/proxy.js';
+import { apart, atEnd, it } from '../support/lanes.js';
+import { startProxy } from '../support/proxy.js';
 import { startZooKeeper, type ZooKeeperServer } from '../../sample-app/servers/zookeeper.js';
 import { killSession } from '../support/zookeeper-sessions.js';
 import {
@@ -26,37 +28,32 @@ const CREATE = (chunk: Buffer) => chunk.includes('world') && chunk.includes('@')
 const DELETE = (chunk: Buffer) => chunk.includes('@') && !chunk.includes('world');
 
 let server: ZooKeeperServer;
-let proxy: FaultProxy;
-/** Leads through the proxy. */
-let far: Client;
-/** Goes straight to the server. */
-let near: Client;
-let name: string;
-let count = 0;
 
 beforeAll(async () => {
   server = await startZooKeeper();
 });
-beforeEach(async () => {
-  name = `order:${(count += 1)}`;
-  proxy = await startProxy(server.port);
-  far = client(through(proxy));
-  near = client(server.url);
-});
-afterEach(async () => {
+
+let count = 0;
+
+/** A lock of its own, a client that goes straight to the server, and one that goes through a proxy. */
+async function world() {
+  const proxy = await startProxy(server.port);
+  const [far, near] = [client(through(proxy)), client(server.url)];
   // Reachable, so that the drivers can end their sessions.
-  proxy.pass();
-});
+  atEnd(() => proxy.pass());
+  return { proxy, far, near, name: `order:${(count += 1)}` };
+}
 
 const ignore = () => undefined;
 
 /** With sessions that are there: an attempt on another lock made them. */
 async function connected(...clients: Client[]): Promise<void> {
-  for (const each of clients) await (await acquired(each, `other than ${name}`)).release();
+  for (const each of clients) await (await acquired(each, `no order, but ${(count += 1)}`)).release();
 }
 
-describe('lost answers', () => {
+apart('lost answers', () => {
   it('G67 F1 an attempt whose answer was lost adopts its own node, at once', async () => {
+    const { proxy, far, near, name } = await world();
     await connected(far);
     proxy.cutReply({ matching: CREATE });
     const lease = await acquired(far, name);
@@ -71,6 +68,7 @@ describe('lost answers', () => {
   });
 
   it('F3 an attempt that never arrived is made again, and once', async () => {
+    const { proxy, far, name } = await world();
     await connected(far);
     proxy.cutRequest({ matching: CREATE });
     const lease = await acquired(far, name);
@@ -81,6 +79,7 @@ describe('lost answers', () => {
   });
 
   it('F2 a release whose answer was lost is unknown, and frees the lock', async () => {
+    const { proxy, far, near, name } = await world();
     const lease = await acquired(far, name);
     const next = acquired(near, name, { waitMs: LONG_MS });
     await until(async () => (await lineAt(server, name)).length === 2);
@@ -90,6 +89,7 @@ describe('lost answers', () => {
   });
 
   it('F3 a release that never arrived is made in the background', async () => {
+    const { proxy, far, near, name } = await world();
     const lease = await acquired(far, name);
     proxy.cutRequest({ matching: DELETE });
     expect(await lease.release()).toBe('unknown');
@@ -98,6 +98,7 @@ describe('lost answers', () => {
   });
 
   it('G67 of an attempt that a session did not survive nothing is adopted', async () => {
+    const { proxy, far, name } = await world();
     await connected(far);
     proxy.cutReply({ matching: CREATE, once: false });
     const cut = proxy.nextCut();
@@ -118,8 +119,9 @@ describe('lost answers', () => {
   });
 });
 
-describe('the session', () => {
+apart('the session', () => {
   it('F17 G12 killed at the server: the lock is lost, once, and the next attempt has a new session', async () => {
+    const { far, name } = await world();
     const lease = await acquired(far, name);
     const [before] = await lineAt(server, name);
     const lost = loss(lease);
@@ -135,6 +137,7 @@ describe('the session', () => {
   });
 
   it('F4 G67 in a black hole: lost before the server gives the lock away, which it does', async () => {
+    const { proxy, near, name } = await world();
     const hasty = client(through(proxy), { sessionTimeoutMs: SHORT_SESSION_MS });
     const lease = await acquired(hasty, name);
     const lost = loss(lease);
@@ -157,6 +160,7 @@ describe('the session', () => {
   });
 
   it('suspended is not lost: a short black hole changes nothing', async () => {
+    const { proxy, name } = await world();
     const patient = client(through(proxy), { sessionTimeoutMs: 6_000 });
     const lease = await acquired(patient, name);
     const before = await lineAt(server, name);
@@ -172,6 +176,7 @@ describe('the session', () => {
   });
 
   it('F17 a broken connection: the same session goes on, and waiters with it', async () => {
+    const { proxy, far, near, name } = await world();
     const lease = await acquired(near, name);
     const waiting = acquired(far, name, { waitMs: LONG_MS });
     await until(async () => (await lineAt(server, name)).length === 2);
@@ -187,6 +192,7 @@ describe('the session', () => {
   });
 
   it('F17 expires while its contender waits: it stands in line anew', async () => {
+    const { far, near, name } = await world();
     const lease = await acquired(near, name);
     const waiting = acquired(far, name, { waitMs: LONG_MS });
     await until(async () => (await lineAt(server, name)).length === 2);
@@ -201,6 +207,7 @@ describe('the session', () => {
   });
 
   it('resumed: a node that is gone meanwhile is a lock that is lost', async () => {
+    const { proxy, far, name } = await world();
     // Its renewal is far off.
     const lease = await acquired(far, name, { ttlMs: 600_000 });
     const lost = loss(lease);
@@ -213,6 +220,7 @@ describe('the session', () => {
   });
 
   it('F8 a node that an operator removed is a lock that is lost, when it is prolonged', async () => {
+    const { near, name } = await world();
     const lease = await acquired(near, name);
     await removeFirst(server, name);
     await expect(lease.extend()).rejects.toThrow(LockLostError);
@@ -241,6 +249,7 @@ describe('the session', () => {
   });
 
   it('F10 a grant that is slow to arrive is none, and leaves nobody in line', async () => {
+    const { proxy, near, name } = await world();
     const hasty = client(through(proxy), { sessionTimeoutMs: SHORT_SESSION_MS });
     await connected(hasty);
     proxy.delay(SHORT_SESSION_MS);
@@ -251,8 +260,9 @@ describe('the session', () => {
   });
 });
 
-describe('the line', () => {
+apart('the line', () => {
   it('G67 only the one before is watched', async () => {
+    const { near, name } = await world();
     const lease = await acquired(near, name);
     const waiting = [client(server.url), client(server.url), client(server.url)];
     const results: Promise<unknown>[] = [];
@@ -266,23 +276,22 @@ describe('the line', () => {
     expect(await lineAt(server, name)).toEqual([]);
   });
 
-  it.each<[string, (waiter: Client, signal: AbortSignal) => Promise<{ status: string }>, string]>([
-    ['time-out', ({ locks }) => locks.acquire(name, { ttlMs: LONG_MS, waitMs: 200 }), 'timeout'],
-    ['not waiting', ({ locks }) => locks.acquire(name, { ttlMs: LONG_MS }), 'busy'],
-    [
-      'abort',
-      ({ locks }, signal) => locks.acquire(name, { ttlMs: LONG_MS, waitMs: LONG_MS, signal }),
-      'aborted',
-    ],
-  ])('G67 G18 giving up removes the own node only: %s', async (_, give, status) => {
+  it.each<[string, Partial<AcquireOptions>, string]>([
+    ['time-out', { waitMs: 200 }, 'timeout'],
+    ['not waiting', {}, 'busy'],
+    ['abort', { waitMs: LONG_MS }, 'aborted'],
+  ])('G67 G18 giving up removes the own node only: %s', async (_, options, status) => {
+    const { far, near, name } = await world();
     const lease = await acquired(near, name);
-    const result = await give(far, AbortSignal.timeout(200));
+    const signal = status === 'aborted' ? AbortSignal.timeout(200) : undefined;
+    const result = await far.locks.acquire(name, { ttlMs: LONG_MS, ...options, signal });
     expect(result.status).toBe(status);
     await until(async () => (await lineAt(server, name)).length === 1);
     expect((await lineAt(server, name))[0]).toMatchObject({ token: lease.token });
   });
 
   it('G67 what is given up while no server answers is removed as soon as one does', async () => {
+    const { proxy, near, name } = await world();
     const patient = client(through(proxy), { sessionTimeoutMs: 20_000 });
     const lease = await acquired(near, name);
     const abort = new AbortController();
@@ -299,6 +308,7 @@ describe('the line', () => {
   });
 
   it('G84 what could not be asked for leaves nothing in memory, what was made does until it is gone', async () => {
+    const { proxy } = await world();
     const quiet = { lost: ignore, resumed: ignore, told: ignore };
     const session = new Session([{ host: '127.0.0.1', port: proxy.port }], SHORT_SESSION_MS, quiet);
     const removals = new Removals(session);
@@ -317,6 +327,7 @@ describe('the line', () => {
   });
 
   it('F15 what is released while it is prolonged stays released', async () => {
+    const { near, name } = await world();
     for (let round = 0; round < 10; round++) {
       await near.lock.acquire(name, 'mine', LONG_MS);
       const extended = near.lock.extend([{ name, token: 'mine' }], LONG_MS);
@@ -328,6 +339,7 @@ describe('the line', () => {
   });
 
   it('leaves no node behind', async () => {
+    const { far, near, name } = await world();
     const names = [1, 2, 3, 4].map((at) => `${name} ${at}`);
     const contend = (each: Client) =>
       names.map((one) =>
@@ -340,6 +352,7 @@ describe('the line', () => {
   });
 
   it('G85 without a server an attempt is unavailable in time, and nothing goes on', async () => {
+    const { name } = await world();
     const lonely = client('127.0.0.1:1');
     const startedAt = performance.now();
     const direct = lonely.lock.acquire(name, 'mine', LONG_MS);
@@ -352,6 +365,7 @@ describe('the line', () => {
   });
 
   it('G85 a server that accepts and says nothing is passed over', async () => {
+    const { proxy, name } = await world();
     proxy.drop();
     // Each begins with one of the two by chance.
     const both = Array.from({ length: 6 }, () => client(`${through(proxy)},${server.url}`));
@@ -361,6 +375,7 @@ describe('the line', () => {
 
 describe('a server that stops', () => {
   it('F5 SIGSTOP: the lock is lost in time, and free again after', async () => {
+    const { far, name } = await world();
     const hasty = client(server.url, { sessionTimeoutMs: SHORT_SESSION_MS });
     const lease = await acquired(hasty, name);
     const lost = loss(lease);
@@ -376,6 +391,7 @@ describe('a server that stops', () => {
   });
 
   it('killed and started again: who held before has lost it or has it still, and fences go on', async () => {
+    const { far, near, name } = await world();
     const lease = await acquired(near, name);
     await server.kill();
     await server.restart();
@@ -389,6 +405,7 @@ describe('a server that stops', () => {
   });
 
   it('G71 closing ends sessions and timers, and what is asked afterwards is unavailable', async () => {
+    const { far, near, name } = await world();
     const lease = await acquired(near, name);
     const waiting = far.locks.acquire(name, { ttlMs: LONG_MS, waitMs: LONG_MS });
     await until(async () => (await lineAt(server, name)).length === 2);

@@ -16,6 +16,7 @@ import {
   isRefusal,
   sync,
 } from '../../lib/zookeeper/protocol.js';
+import { atEnd } from '../support/lanes.js';
 import type { FaultProxy } from '../support/proxy.js';
 import { fourLetters, type ZooKeeperServer } from '../../sample-app/servers/zookeeper.js';
 
@@ -28,11 +29,6 @@ export const SHORT_SESSION_MS = 1_800;
 const BACKEND_MS = 1_000;
 
 const ROOT = '/nestjs-idempotent/locks';
-const opened: ZooKeeperLock[] = [];
-
-afterEach(async () => {
-  await Promise.all(opened.splice(0).map((lock) => lock.close()));
-});
 
 export interface Client {
   readonly lock: ZooKeeperLock;
@@ -42,7 +38,7 @@ export interface Client {
 /** A driver with a session of its own, as another process would have it. */
 export function client(connect: string, options: Partial<ZooKeeperLockOptions> = {}): Client {
   const lock = zookeeperLock({ connect, sessionTimeoutMs: SESSION_MS, ...options });
-  opened.push(lock);
+  atEnd(() => lock.close());
   return { lock, locks: new LockService(lock, { backendTimeoutMs: BACKEND_MS }) };
 }
 
