@@ -2,7 +2,7 @@ import { IllegalTransitionError } from 'nestjs-idempotent/stores/typeorm';
 import { type DataSource, type EntityManager, QueryFailedError } from 'typeorm';
 import { Order } from '../../orders/order.entity.js';
 import { orderStates } from '../../orders/order.states.js';
-import type { Outcome, RefundCommand, Scheme } from '../scheme.js';
+import type { Outcome, RefundCommand, Scheme, Site } from '../scheme.js';
 
 export const stateMachineOfOrders: Scheme = {
   id: 'state-machine',
@@ -14,54 +14,57 @@ export const stateMachineOfOrders: Scheme = {
   needs: ['database'],
   async open(site) {
     const dataSource = await site.database();
+    const waitMs = Math.ceil(site.ttlMs / 4);
     return async (command) => {
-      const orderId = command.orderId;
-      const order = await orderOf(dataSource, orderId, command);
-      if (order.amount !== command.amount) return 'refused';
-      if (!(await begin(dataSource, orderId))) return 'duplicate';
-      const finish = async (manager: EntityManager): Promise<Outcome> => {
-        await waitAtMost(manager, site.ttlMs / 4);
-        const { changed } = await orderStates.transition(manager, Order, orderId, 'REFUNDED');
-        if (!changed) return 'duplicate';
-        site.note('moves the order from REFUNDING to REFUNDED');
-        await site.bank.pay(command, { manager });
-        return 'paid';
-      };
-      return dataSource.transaction('READ COMMITTED', finish).catch(inProgressIfLocked);
+      try {
+        const begun = await bounded(dataSource, waitMs, (manager) => begin(manager, command));
+        if (begun !== 'begun') return begun;
+        return await bounded(dataSource, waitMs, (manager) => finish(manager, command, site));
+      } catch (error) {
+        if (isLocked(error)) return 'in-progress';
+        throw error;
+      }
     };
   },
 };
 
-/** The customer has paid long ago; in the lab, when the first refund is asked for. */
-async function orderOf(dataSource: DataSource, orderId: string, { amount }: RefundCommand): Promise<Order> {
-  const order: Order = { orderId, amount, status: 'PAID', refundId: null };
-  await dataSource.createQueryBuilder().insert().into(Order).values(order).orIgnore().execute();
-  return dataSource.manager.findOneByOrFail(Order, { orderId });
-}
-
-/**
- * PAID to REFUNDING, a recovery point: who comes after a crash finds the order there, and goes on.
- *
- * @returns false when it was refunded before.
- */
-async function begin({ manager }: DataSource, orderId: string): Promise<boolean> {
+/** Committed, this is a recovery point: who comes after a crash finds the order REFUNDING, and goes on. */
+async function begin(manager: EntityManager, { orderId, amount }: RefundCommand): Promise<Outcome | 'begun'> {
+  // The customer has paid long ago; in the lab, when the first refund is asked for.
+  const paid: Order = { orderId, amount, status: 'PAID', refundId: null };
+  await manager.createQueryBuilder().insert().into(Order).values(paid).orIgnore().execute();
+  const order = await manager.findOneByOrFail(Order, { orderId });
+  if (order.amount !== amount) return 'refused';
   try {
     await orderStates.transition(manager, Order, orderId, 'REFUNDING');
-    return true;
+    return 'begun';
   } catch (error) {
-    if (error instanceof IllegalTransitionError && error.from === 'REFUNDED') return false;
+    if (error instanceof IllegalTransitionError && error.from === 'REFUNDED') return 'duplicate';
     throw error;
   }
 }
 
-async function waitAtMost(manager: EntityManager, ms: number): Promise<void> {
-  await manager.query(`SET LOCAL lock_timeout = ${Math.ceil(ms)}`);
+async function finish(manager: EntityManager, command: RefundCommand, site: Site): Promise<Outcome> {
+  const { changed } = await orderStates.transition(manager, Order, command.orderId, 'REFUNDED');
+  if (!changed) return 'duplicate';
+  site.note('moves the order from REFUNDING to REFUNDED');
+  await site.bank.pay(command, { manager });
+  return 'paid';
+}
+
+/** A transaction that waits no longer than that for a row which another one has locked. */
+async function bounded<T>(
+  dataSource: DataSource,
+  waitMs: number,
+  work: (manager: EntityManager) => Promise<T>,
+): Promise<T> {
+  return dataSource.transaction('READ COMMITTED', async (manager) => {
+    await manager.query(`SET LOCAL lock_timeout = ${waitMs}`);
+    return work(manager);
+  });
 }
 
 /** What PostgreSQL says of a row that somebody else has had all the time: lock_not_available. */
-function inProgressIfLocked(error: unknown): Outcome {
-  if (error instanceof QueryFailedError && (error.driverError as { code?: unknown }).code === '55P03') {
-    return 'in-progress';
-  }
-  throw error;
+function isLocked(error: unknown): boolean {
+  return error instanceof QueryFailedError && (error.driverError as { code?: unknown }).code === '55P03';
 }
