@@ -25,6 +25,8 @@ const SERVERS: readonly ServerPackage[] = [
     debian: 'rabbitmq-server',
     brew: 'rabbitmq',
   },
+  { binaries: ['nats-server'], debian: 'nats-server', brew: 'nats-server' },
+  { binaries: ['mosquitto'], debian: 'mosquitto', brew: 'mosquitto' },
 ];
 
 export function missingServers(): readonly ServerPackage[] {

@@ -1,39 +1,64 @@
 import { randomUUID } from 'node:crypto';
 import { Logger } from '@nestjs/common';
-import { type ClientOptions, type ClientProxy, ClientProxyFactory, Transport } from '@nestjs/microservices';
+import {
+  type ClientOptions,
+  type ClientProxy,
+  ClientProxyFactory,
+  MqttRecordBuilder,
+  NatsRecordBuilder,
+  Transport,
+} from '@nestjs/microservices';
 import type { Redis } from 'ioredis';
 import { lastValueFrom } from 'rxjs';
 import { freePort } from '../../sample-app/servers/ports.js';
+import type { Server } from '../../sample-app/servers/server-process.js';
+import { startMosquitto, startNats } from '../support/message-servers.js';
 import { redisClient } from '../support/redis-client.js';
 import { sharedRedisUrl } from '../support/shared-servers.js';
 import { ConsumerProcess } from './consumer-process.js';
 import type { PayCommand } from './fixtures/commands.js';
 
 const LEASE_MS = 500;
-const TRANSPORTS = ['TCP', 'REDIS'] as const;
+const TRANSPORTS = ['TCP', 'REDIS', 'NATS', 'MQTT'] as const;
 
-/** Two payment services, and a client of each. Over Redis every message reaches both. */
+/** A message with a header, where the transport has any. */
+const RECORDS = {
+  NATS: async (data: unknown, key: string) => {
+    const { headers } = await import('@nats-io/transport-node');
+    const sent = headers();
+    sent.set('Idempotency-Key', key);
+    return new NatsRecordBuilder(data).setHeaders(sent).build();
+  },
+  MQTT: async (data: unknown, key: string) =>
+    new MqttRecordBuilder(data).setProperties({ userProperties: { 'Idempotency-Key': key } }).build(),
+};
+
+/** Two payment services, and a client of each. Over Redis and MQTT every message reaches both. */
 interface Stage {
   readonly services: readonly ConsumerProcess[];
   readonly clients: readonly ClientProxy[];
 }
 
 let redis: Redis;
+let nats: Server;
+let mosquitto: Server;
 const stages = new Map<string, Stage>();
 
 beforeAll(async () => {
   // A client reports each second answer of the two services.
   Logger.overrideLogger(['error', 'fatal']);
   redis = redisClient(sharedRedisUrl());
+  [nats, mosquitto] = await Promise.all([startNats(), startMosquitto()]);
   const { host, port, db } = redis.options;
+  const optionsOf = {
+    TCP: async () => ({ port: await freePort() }),
+    REDIS: async () => ({ host, port, db }),
+    // One service gets each message.
+    NATS: async () => ({ servers: [nats.url], queue: 'payments' }),
+    MQTT: async () => ({ url: mosquitto.url, protocolVersion: 5 }),
+  };
   const opened = TRANSPORTS.map(async (transport) => {
-    const setups =
-      transport === 'TCP'
-        ? [{ port: await freePort() }, { port: await freePort() }]
-        : [
-            { host, port, db },
-            { host, port, db },
-          ];
+    const setups = await Promise.all([optionsOf[transport](), optionsOf[transport]()]);
     const module = { leaseMs: LEASE_MS };
     const services = await Promise.all(
       setups.map((options) =>
@@ -53,7 +78,8 @@ afterAll(async () => {
     for (const client of clients) await client.close();
     await Promise.all(services.map((service) => service.process.stop()));
   }
-});
+  await Promise.all([nats.stop(), mosquitto.stop()]);
+}, 30_000);
 
 describe.each(TRANSPORTS)('%s', (transport) => {
   let stage: Stage;
@@ -126,6 +152,20 @@ describe.each(TRANSPORTS)('%s', (transport) => {
       error: { code: 'key-invalid' },
     });
   });
+
+  if (transport in RECORDS) {
+    it('reads the key from a header of the message', async () => {
+      const refund = command();
+      const key = randomUUID();
+      // A new one each time: sending it takes it apart.
+      const record = () => RECORDS[transport as keyof typeof RECORDS](refund, key);
+      const first = await send('pay.header', await record());
+      expect(first).toMatchObject({ attempt: 1 });
+      expect(await send('pay.header', await record())).toEqual(first);
+      expect(await send('pay.header', refund)).toMatchObject({ error: { code: 'key-missing' } });
+      expect(await paid(refund)).toBe(1);
+    });
+  }
 
   it('G31 replays a recorded HttpException and a recorded RpcException as they were thrown', async () => {
     const http = command({ fails: 'http' });

@@ -51,16 +51,15 @@ export const it = Object.assign(
   (name: string, run: Run, limitMs = TEST_LIMIT_MS) =>
     globalThis.it(name, current ? current.test(run, limitMs) : async () => void (await run()), limitMs),
   {
-    each: ((table: readonly unknown[]) =>
-      (name: string, run: (...row: unknown[]) => unknown) => {
-        if (!current)
-          return globalThis.it.each(table)(name, async (...row: unknown[]) => void (await run(...row)));
-        const here = current;
-        const rows = table.map((row) => (Array.isArray(row) ? row : [row]) as unknown[]);
-        const tests = rows.map((row) => here.test(() => run(...row), TEST_LIMIT_MS));
-        const same = (args: unknown[]) => (row: unknown[]) => row.every((value, at) => value === args[at]);
-        globalThis.it.each(table)(name, (...args: unknown[]) => tests[rows.findIndex(same(args))]!());
-      }) as jest.Each,
+    each: ((table: readonly unknown[]) => (name: string, run: (...row: unknown[]) => unknown) => {
+      if (!current)
+        return globalThis.it.each(table)(name, async (...row: unknown[]) => void (await run(...row)));
+      const here = current;
+      const rows = table.map((row) => (Array.isArray(row) ? row : [row]) as unknown[]);
+      const tests = rows.map((row) => here.test(() => run(...row), TEST_LIMIT_MS));
+      const same = (args: unknown[]) => (row: unknown[]) => row.every((value, at) => value === args[at]);
+      globalThis.it.each(table)(name, (...args: unknown[]) => tests[rows.findIndex(same(args))]!());
+    }) as jest.Each,
   },
 );
 
