@@ -24,7 +24,10 @@ export interface IdempotentCall {
   readonly tick?: string | undefined;
   /** Arguments of a method call, in order; those of a GraphQL field, by name. */
   readonly args: any;
-  /** A key that came beside the payload: `extensions.idempotencyKey` of a GraphQL request. Taken before the header. */
+  /**
+   * A key that came as a field: `extensions.idempotencyKey` of a GraphQL request, `idempotencyKey` in the data of a
+   * WebSocket message. Taken before the header.
+   */
   readonly idempotencyKey?: unknown;
   /** Where the answer of a GraphQL field goes: its alias, or its name. */
   readonly path?: string;

@@ -18,7 +18,7 @@ import { cronOptionsOf } from './transports/cron-ticks.js';
 import { watchGolevelup } from './transports/golevelup-consumers.js';
 import { checkSubscription } from './transports/golevelup-face.js';
 import { JobFace } from './transports/job-face.js';
-import { refuseEndless } from './unfit-handlers.js';
+import { refuseEndless, refuseManualAck } from './unfit-handlers.js';
 
 /** A method with `complete: true`, whose calls can be made again from their arguments. */
 export interface CompletableMethod {
@@ -79,6 +79,7 @@ export class IdempotencyExplorer implements OnModuleInit, OnModuleDestroy, Metho
         const route = this.routeOf(type, method);
         if (route) {
           refuseEndless(method, `@Idempotent on ${route.label}`);
+          refuseManualAck(type, method, `@Idempotent on ${route.label}`);
           refuseSharedByAccident(owners, route, type);
           checkSchedule(route, method);
           checkSubscription(route.label, method);

@@ -20,6 +20,8 @@ import { HttpCall } from './transports/http-exchange.js';
 import { HttpFace } from './transports/http-face.js';
 import { RpcFace } from './transports/rpc-face.js';
 import { rpcCall } from './transports/rpc-message.js';
+import { websocketCall } from './transports/websocket-call.js';
+import { WebsocketFace } from './transports/websocket-face.js';
 
 /** Global: sees a call before the interceptors of classes and methods, and after all guards. */
 @Injectable()
@@ -30,6 +32,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     @Inject(RpcFace) private readonly rpc: RpcFace,
     @Inject(GraphqlFace) private readonly graphql: GraphqlFace,
     @Inject(GolevelupFace) private readonly golevelup: GolevelupFace,
+    @Inject(WebsocketFace) private readonly ws: WebsocketFace,
     @Inject(ValueRunner) private readonly runner: ValueRunner,
   ) {}
 
@@ -51,6 +54,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
   ): Observable<unknown> | Promise<Observable<unknown>> {
     if (context.getType() === 'http') return this.http.handle(context, next, route);
     if (context.getType() === 'rpc') return this.rpc.handle(context, next, route);
+    if (context.getType() === 'ws') return this.ws.handle(context, next, route);
     if (context.getType<string>() === 'graphql') return this.graphql.handle(context, next, route);
     if (context.getType<string>() === GOLEVELUP) {
       return this.golevelup.handle(context, next, route, handlerOf(context));
@@ -74,6 +78,7 @@ export class IdempotencyInterceptor implements NestInterceptor {
     const inner: CallHandler = { handle: () => handling(locked, call, () => next.handle()) };
     if (route) return this.protect(context, inner, route);
     if (isHttp) return this.http.refusable(context, inner.handle());
+    if (call.transport === 'ws') return this.ws.refusable(context, inner.handle());
     return call.transport === 'rpc' ? this.rpc.refusable(inner.handle()) : inner.handle();
   }
 }
@@ -95,7 +100,6 @@ function messageCall(context: ExecutionContext, scope: string): IdempotentCall {
   const transport = context.getType<IdempotentCall['transport']>();
   if (transport === 'rpc') return rpcCall(context, scope);
   if (transport === 'graphql') return graphqlField(context, scope).call;
-  const payload: unknown =
-    transport === 'ws' ? context.switchToWs().getData() : context.switchToRpc().getData();
-  return localCall({ transport, scope, payload, args: context.getArgs() });
+  if (transport === 'ws') return websocketCall(context, scope);
+  return localCall({ transport, scope, payload: context.switchToRpc().getData(), args: context.getArgs() });
 }

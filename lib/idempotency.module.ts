@@ -27,6 +27,8 @@ import { JobFace } from './transports/job-face.js';
 import { watchConsumers } from './transports/rabbitmq-consumers.js';
 import { loadMicroservices } from './transports/rpc-exception.js';
 import { RpcFace } from './transports/rpc-face.js';
+import { loadWebsockets } from './transports/websocket-exception.js';
+import { WebsocketFace } from './transports/websocket-face.js';
 
 /**
  * Makes `@Idempotent` and `@Locked` work, in every controller and provider of the app.
@@ -91,6 +93,14 @@ import { RpcFace } from './transports/rpc-face.js';
         const microservices = await loadMicroservices();
         if (microservices) watchConsumers(microservices);
         return new RpcFace(runner);
+      },
+    },
+    {
+      provide: WebsocketFace,
+      inject: [ValueRunner],
+      useFactory: async (runner: ValueRunner) => {
+        await loadWebsockets();
+        return new WebsocketFace(runner);
       },
     },
     LockedRunner,

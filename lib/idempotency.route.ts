@@ -23,6 +23,7 @@ const HAVE_CALLERS = new Set<IdempotentCall['transport']>(['http', 'graphql', 'w
 const CARRIERS: Partial<Record<IdempotentCall['transport'], string>> & { http: string } = {
   http: 'the header Idempotency-Key',
   graphql: 'the header Idempotency-Key, or extensions.idempotencyKey in the request,',
+  ws: 'idempotencyKey in the data of the message',
 };
 
 /** A decorated handler with its options resolved: knows who a call is and what an error means. */

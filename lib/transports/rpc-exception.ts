@@ -1,4 +1,5 @@
 import { IdempotencyError } from '../idempotency.errors.js';
+import { ifInstalled } from './optional-package.js';
 
 /** What is used of `@nestjs/microservices`, which is optional. */
 export interface Microservices {
@@ -10,11 +11,7 @@ let loaded: Microservices | undefined;
 
 /** @returns undefined where the package is not installed: then there are no messages either. */
 export async function loadMicroservices(): Promise<Microservices | undefined> {
-  try {
-    loaded = (await import('@nestjs/microservices')) as unknown as Microservices;
-  } catch (error) {
-    if (!isNotInstalled(error)) throw error;
-  }
+  loaded = await ifInstalled<Microservices>('@nestjs/microservices', () => import('@nestjs/microservices'));
   return loaded;
 }
 
@@ -34,17 +31,11 @@ export function rpcRefusal(error: unknown): unknown {
   return error instanceof IdempotencyError ? rpcException(error.extensions, error.message, error) : error;
 }
 
-/** What an `RpcException`, and nothing else, says; to be recorded. */
+/** What an `RpcException` or a `WsException`, and nothing else, says; to be recorded. */
 export function rpcAnswerOf(error: Error): string | object | undefined {
   const { getError, getStatus } = error as { getError?: unknown; getStatus?: unknown };
   if (typeof getError !== 'function' || typeof getStatus === 'function') return undefined;
   const answer: unknown = getError.call(error);
   if (answer === error) return undefined;
   return typeof answer === 'string' || (typeof answer === 'object' && answer !== null) ? answer : undefined;
-}
-
-function isNotInstalled(error: unknown): boolean {
-  const { code, message } = error as NodeJS.ErrnoException;
-  const isMissing = code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND';
-  return isMissing && message.includes('@nestjs/microservices');
 }

@@ -34,10 +34,19 @@ const mutation = (field: string, selection = FIELDS) =>
   `mutation ($input: RefundInput!) { ${field}(input: $input) ${selection} }`;
 const code = ({ errors }: Answer) => errors?.[0]?.extensions?.code;
 
-async function post(server: RefundServer, body: unknown, key?: string): Promise<any> {
+async function post(
+  server: RefundServer,
+  body: unknown,
+  key?: string,
+  headers: Record<string, string> = {},
+): Promise<any> {
   const response = await fetch(`http://127.0.0.1:${server.port}/graphql`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json', ...(key === undefined ? {} : { 'idempotency-key': key }) },
+    headers: {
+      'content-type': 'application/json',
+      ...(key === undefined ? {} : { 'idempotency-key': key }),
+      ...headers,
+    },
     body: JSON.stringify(body),
   });
   return response.json();
@@ -181,6 +190,20 @@ describe.each(ENGINES)('GraphQL with %s', (engine) => {
       expect(new Set(answers.map(code))).toEqual(new Set(['key-invalid', undefined]));
       expect((await paid(x)) + (await paid(y))).toBe(1);
     });
+  });
+
+  it('G40 two principals with one key are strangers, and somebody has to be known', async () => {
+    const refund = command();
+    const of = (customer: string, at = server) =>
+      post(at, { query: mutation('refund'), variables: { input: refund } }, refund.refundId, {
+        'x-customer': customer,
+      });
+    const first = await of('ann');
+    expect(await of('ann', other)).toEqual(first);
+    expect(await paid(refund)).toBe(1);
+    expect(await of('bob')).toMatchObject({ data: { refund: { attempt: 1 } } });
+    expect(await paid(refund)).toBe(2);
+    expect(code(await of('nobody'))).toBe('principal-missing');
   });
 
   it('G30 a call that a pipe refuses does not use up its key', async () => {
