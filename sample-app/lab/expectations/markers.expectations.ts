@@ -25,7 +25,6 @@ const MARKERS = {
   failover: MARKER_NOT_REPLICATED,
   'store-down': NO_DATABASE,
   sharded: NO_SHARDS,
-  'payload-change': UNREAD,
 } as const;
 
 /** Those to whom a lock that is never given back says that the work is done. */
@@ -41,6 +40,7 @@ export const markerExpectations = {
     pause: paysTwice(
       'The marker runs out while the first stands still: the duplicate pays, and then the first does.',
     ),
+    'payload-change': paysTwice('The marker is gone, and nobody knows of a refund with another amount.'),
   },
   'lock-only-long-ttl': {
     ...MARKERS,
@@ -49,5 +49,6 @@ export const markerExpectations = {
     ),
     'slow-handler': holds('The marker lives longer than the work takes.'),
     pause: holds('The marker lives longer than the first stands still.'),
+    'payload-change': UNREAD,
   },
 } satisfies Record<string, Row>;
