@@ -35,7 +35,14 @@ describe('the lab', () => {
   );
 
   it('without any server there is a part of it', async () => {
-    await using process = lab('--embedded', '--json', '--scheme', 'select-then-insert', '--scenario', 'burst');
+    await using process = lab(
+      '--embedded',
+      '--json',
+      '--scheme',
+      'select-then-insert',
+      '--scenario',
+      'burst',
+    );
     const { results, code } = await resultsOf(process);
     expect(results).toMatchObject([{ actual: 'pays-twice', asExpected: true, payouts: 20 }]);
     expect(code).toBe(0);
