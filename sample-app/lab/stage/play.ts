@@ -318,8 +318,9 @@ class HeldService implements Held {
 
   async kill(): Promise<void> {
     this.free();
-    await this.process.kill();
+    // Told first: the queue may bring its message to another before its end is known here.
     this.stage.tell('fault', `is killed ${PLACES[this.point]}`);
+    await this.process.kill();
     this.stage.lost();
   }
 
