@@ -97,7 +97,6 @@ export class PostgresDatabase extends SqlDatabase {
 
   async lend(): Promise<Lent> {
     surviveLastWords(this.pool);
-    surviveLastWords(this.pool);
     const runner = this.dataSource.createQueryRunner('master');
     await runner.connect();
     const { releasePostgresConnection } = runner as unknown as Partial<PostgresRunner>;
