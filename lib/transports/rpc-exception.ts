@@ -4,6 +4,7 @@ import { ifInstalled } from './optional-package.js';
 /** What is used of `@nestjs/microservices`, which is optional. */
 export interface Microservices {
   readonly RpcException: new (error: string | object) => Error & { getError(): string | object };
+  readonly KafkaRetriableException: new (error: string | object) => Error;
   readonly ServerRMQ: { readonly prototype: object };
 }
 
@@ -29,6 +30,14 @@ export function rpcException(answer: string | object, message: string, cause?: u
 /** A refusal as callers of a message handler get it: the problem, and when it is worth trying again. */
 export function rpcRefusal(error: unknown): unknown {
   return error instanceof IdempotencyError ? rpcException(error.extensions, error.message, error) : error;
+}
+
+/** Has Kafka deliver the message again, in its place and after the pause of its client. */
+export function kafkaRetry(error: unknown): unknown {
+  const Exception = loaded?.KafkaRetriableException;
+  if (!Exception) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return Object.assign(new Exception(message), { cause: error });
 }
 
 /** What an `RpcException` or a `WsException`, and nothing else, says; to be recorded. */

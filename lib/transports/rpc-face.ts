@@ -12,9 +12,10 @@ import { IdempotencyError } from '../idempotency.errors.js';
 import { type CallFrame, frames } from '../idempotency.frame.js';
 import type { IdempotentRoute } from '../idempotency.route.js';
 import { ValueRunner } from '../idempotency.runner.js';
+import { kafkaKindOf } from './kafka-message.js';
 import { deliveryOf, type RabbitDelivery } from './rabbitmq-delivery.js';
 import { isForNow, isUncertainOutcome } from './refusals.js';
-import { rpcAnswerOf, rpcRefusal } from './rpc-exception.js';
+import { kafkaRetry, rpcAnswerOf, rpcRefusal } from './rpc-exception.js';
 import { rpcCall } from './rpc-message.js';
 
 /** How far a call came. */
@@ -58,8 +59,25 @@ export class RpcFace {
         // Who asked gets the answer of a later delivery; until then none.
         return delivery.isRequest ? NEVER : EMPTY;
       }
+      const kafka = kafkaKindOf(call.request as object);
+      if (kafka) return this.kafkaAnswer(kafka, error, progress);
       throw rpcRefusal(error);
     }
+  }
+
+  /** @throws what has the message delivered again, or what its sender is told. */
+  private kafkaAnswer(
+    kind: 'request' | 'event',
+    error: unknown,
+    { frame, decision, isIdentified }: Progress,
+  ): Observable<unknown> {
+    const isEvent = kind === 'event';
+    const isUnrecorded = frame?.began === true && decision === undefined && frame.context.isProtected;
+    if (isForNow(error) || isUnrecorded || (isUncertainOutcome(error) && isEvent)) throw kafkaRetry(error);
+    const isRecorded = isIdentified && !frame && !(error instanceof IdempotencyError);
+    // It was done; told as a failure it would be delivered again without end.
+    if (isRecorded && isEvent) return of(undefined);
+    throw rpcRefusal(error);
   }
 
   /** Gives refusals that come out of an answer the form that callers of messages get. */
