@@ -9,6 +9,7 @@ import { BankModule } from './bank/bank.module.js';
 import { Environment } from './config/environment.js';
 import { EnvironmentModule } from './config/environment.module.js';
 import { DatabaseModule } from './database/database.module.js';
+import { LabModule } from './lab/page/lab.module.js';
 import { OperationsModule } from './operations/operations.module.js';
 import { OrdersModule } from './orders/orders.module.js';
 import { OperatorModule } from './operator/operator.module.js';
@@ -39,6 +40,7 @@ export class AppModule {
       imports: [
         EnvironmentModule.of(environment),
         RefundsModule.of(environment),
+        LabModule.of(environment),
         OperatorModule.of(environment),
         WebhooksModule.of(environment),
       ],

@@ -7,6 +7,9 @@ const PROBLEMS = {
   'order-unknown': { status: 404, title: 'There is no such order' },
   'refund-unknown': { status: 404, title: 'There is no such refund' },
   'order-exists': { status: 409, title: 'There is an order of this id' },
+  'lab-busy': { status: 409, title: 'The lab is busy' },
+  'lab-idle': { status: 409, title: 'Nothing is under way' },
+  'lab-unavailable': { status: 409, title: 'This cannot be played here' },
   'illegal-transition': { status: 409, title: 'The state of the order does not allow this' },
 } as const;
 

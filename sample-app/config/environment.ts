@@ -77,6 +77,10 @@ export class Environment {
   @OneOf(['reject', 'wait'])
   ON_CONFLICT: 'reject' | 'wait' | undefined = undefined;
 
+  /** The lab on the first page. Embedded: only what needs no servers, even if they are installed. */
+  @OneOf(['on', 'embedded', 'off'])
+  LAB: 'on' | 'embedded' | 'off' = 'on';
+
   /** Opens the operators' page, to whoever has it. Without it there is none. */
   @Secret(16)
   OPERATOR_TOKEN: string | undefined = undefined;

@@ -6,7 +6,7 @@ import { AnswersPage, page } from '../web/page.js';
 import { startPage } from './start.page.js';
 
 @ApiExcludeController()
-@Controller(['', 'start'])
+@Controller('start')
 export class StartController {
   constructor(private readonly environment: Environment) {}
 

@@ -1,25 +1,34 @@
-import { readFile } from 'node:fs/promises';
+import { readdirSync, readFileSync } from 'node:fs';
+import { extname } from 'node:path';
 import { Controller, Get, Header, NotFoundException, Param, StreamableFile } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 
-const CSS = 'text/css; charset=utf-8';
-const SVG = 'image/svg+xml; charset=utf-8';
+const FOLDERS = ['./assets/', '../lab/page/browser/'];
 
-/** What is served: by its name, so that no path of a request ever becomes one of a file. */
-const FILES: ReadonlyMap<string, { readonly type: string; readonly url: URL }> = new Map([
-  ['page.css', { type: CSS, url: new URL('./assets/page.css', import.meta.url) }],
-  ['icon.svg', { type: SVG, url: new URL('./assets/icon.svg', import.meta.url) }],
-]);
+const TYPES: Readonly<Record<string, string>> = {
+  '.css': 'text/css; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.svg': 'image/svg+xml; charset=utf-8',
+};
 
+/** What pages load. Read at the start: no path of a request ever becomes one of a file. */
 @ApiExcludeController()
 @Controller('assets')
 export class AssetsController {
+  private readonly files = new Map(FOLDERS.flatMap(filesIn));
+
   @Get(':name')
   @Header('Cache-Control', 'no-cache')
   @Header('X-Content-Type-Options', 'nosniff')
-  async file(@Param('name') name: string): Promise<StreamableFile> {
-    const file = FILES.get(name);
-    if (!file) throw new NotFoundException();
-    return new StreamableFile(await readFile(file.url), { type: file.type });
+  file(@Param('name') name: string): StreamableFile {
+    const bytes = this.files.get(name);
+    if (!bytes) throw new NotFoundException();
+    return new StreamableFile(bytes, { type: TYPES[extname(name)]! });
   }
+}
+
+function filesIn(folder: string): [name: string, bytes: Buffer][] {
+  const url = new URL(folder, import.meta.url);
+  const names = readdirSync(url).filter((name) => extname(name) in TYPES);
+  return names.map((name) => [name, readFileSync(new URL(name, url))]);
 }

@@ -7,11 +7,14 @@ interface Page {
   /** Path of the page, for the links at the top. */
   readonly path: string;
   readonly hasOperator: boolean;
+  /** A style sheet of its own, by its address. */
+  readonly style?: string;
   /** Module to run, by its address. */
   readonly script?: string;
 }
 
 const LINKS = [
+  ['/', 'Lab'],
   ['/start', 'Try it'],
   ['/api', 'API'],
   ['/ledger', 'Ledger'],
@@ -21,7 +24,7 @@ const LINKS = [
 ] as const;
 
 /** A whole document. */
-export function page({ title, body, path, hasOperator, script }: Page): string {
+export function page({ title, body, path, hasOperator, style, script }: Page): string {
   const links = LINKS.filter(([to]) => hasOperator || to !== '/operator').map(([to, name]) =>
     to === path ? html`<a href="${to}" aria-current="page">${name}</a> ` : html`<a href="${to}">${name}</a> `,
   );
@@ -33,6 +36,7 @@ export function page({ title, body, path, hasOperator, script }: Page): string {
         <title>${title}</title>
         <link rel="icon" href="/assets/icon.svg" />
         <link rel="stylesheet" href="/assets/page.css" />
+        ${style && html`<link rel="stylesheet" href="${style}" />`}
         ${script && html`<script type="module" src="${script}"></script>`}
       </head>
       <body>
