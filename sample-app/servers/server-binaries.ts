@@ -50,6 +50,17 @@ export function findRabbitMq(): string | undefined {
   return RABBITMQS.find(isExecutable);
 }
 
+const BROWSERS = [
+  '/Applications/Chromium.app/Contents/MacOS/Chromium',
+  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
+];
+
+/** Chromium or a kin, which the tests of the pages drive. */
+export function findBrowser(): string | undefined {
+  const onPath = ['chromium', 'chromium-browser', 'google-chrome'].map(findBinary).find(Boolean);
+  return onPath ?? BROWSERS.find(isExecutable);
+}
+
 export function binary(name: string): string {
   const path = findBinary(name);
   if (!path) throw new Error(`${name} is not installed. Run: npm run test:servers`);

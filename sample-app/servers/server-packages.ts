@@ -1,4 +1,4 @@
-import { findBinary, findRabbitMq, findZooKeeper } from './server-binaries.js';
+import { findBinary, findBrowser, findRabbitMq, findZooKeeper } from './server-binaries.js';
 
 export interface ServerPackage {
   readonly binaries: readonly string[];
@@ -28,6 +28,19 @@ const SERVERS: readonly ServerPackage[] = [
   { binaries: ['nats-server'], debian: 'nats-server', brew: 'nats-server' },
   { binaries: ['mosquitto'], debian: 'mosquitto', brew: 'mosquitto' },
 ];
+
+/** No server: only the tests of the pages want it. */
+const BROWSER: ServerPackage = {
+  binaries: [],
+  isThere: () => findBrowser() !== undefined,
+  debian: 'chromium',
+  brew: '--cask chromium',
+};
+
+/** Servers, and the browser if it is wanted. */
+export function missingPackages({ browser }: { browser: boolean }): readonly ServerPackage[] {
+  return [...missingServers(), ...(browser && !BROWSER.isThere?.() ? [BROWSER] : [])];
+}
 
 export function missingServers(): readonly ServerPackage[] {
   return SERVERS.filter(({ binaries, isThere }) => !binaries.every(findBinary) || isThere?.() === false);

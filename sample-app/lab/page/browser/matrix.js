@@ -84,7 +84,7 @@ function show(button, field) {
   button.className = `cell ${look}`;
   button.replaceChildren(
     h('span', { class: 'sr' }, `${scheme.name}, `),
-    h('span', { class: 'where' }, scenario.name, h('span', { class: 'sr' }, ': ')),
+    h('span', { class: 'where' }, `${scenario.name}: `),
     h('strong', {}, word),
     h('span', { class: 'detail' }, ` ${detail}`),
   );
