@@ -178,11 +178,19 @@ describe.each(BACKENDS)('%s', (_name, variablesOf) => {
       expect(Object.keys(paths)).toEqual(
         expect.arrayContaining(['/refunds', '/refunds/by-order', '/refund-requests']),
       );
-      const home = await app.get('/');
-      expect(home.headers.get('content-type')).toBe('text/html; charset=utf-8');
-      expect(home.text).toMatch(/^<!doctype html>\s*<html lang="en">/);
-      expect(home.text).toContain(`curl -i ${app.url}/refunds`);
-      expect(home.text).not.toMatch(/<script|style=|(src|href)="(?![/#])/);
+      const [lab, start] = await Promise.all([app.get('/'), app.get('/start')]);
+      for (const { headers, text } of [lab, start]) {
+        expect(headers.get('content-type')).toBe('text/html; charset=utf-8');
+        expect(text).toMatch(/^<!doctype html>\s*<html lang="en">/);
+        expect(text).not.toMatch(/<script>|<style|style=|(src|href)="(?![/#])/);
+      }
+      expect(start.text).toContain(`curl -i ${app.url}/refunds`);
+      expect(lab.text).toContain('Why a lock is not idempotency');
+      const watching = new AbortController();
+      const events = await fetch(`${app.url}/lab/events`, { signal: watching.signal });
+      const { value } = await events.body!.getReader().read();
+      expect(new TextDecoder().decode(value)).toContain('"type":"state"');
+      watching.abort();
     });
   });
 });

@@ -154,7 +154,8 @@ it(
   async () => {
     const wanted = { scheme: 'select-then-insert', scenario: 'late-retry' };
     const answers = await Promise.all(Array.from({ length: 8 }, () => app.post('/lab/run', wanted)));
-    expect(answers.map(({ json }) => json.added as number).toSorted()).toEqual([0, 0, 0, 0, 0, 0, 0, 1]);
+    expect(answers.filter(({ json }) => json.added === 1)).toHaveLength(1);
+    expect(answers.filter(({ json }) => json.added === 0)).toHaveLength(7);
   },
   PATIENCE_MS,
 );
@@ -204,7 +205,7 @@ it.each(LOOKS)(
     await looksLike(page, LOCK, /PAYS TWICE/);
     expect(await axeFinds(page)).toEqual([]);
     expect(await fitsWidth(page)).toBe(true);
-    await page.locator('#matrix-title').scrollIntoViewIfNeeded();
+    await page.evaluate(`document.querySelector('#progress').scrollIntoView()`);
     await keepScreenshot(page, `lab-matrix-${name}`);
     await cell(page, LOCK).click();
     await page.getByRole('dialog').locator('tr.payout').first().waitFor();

@@ -43,12 +43,14 @@ export async function openPage(
   return { page, errors };
 }
 
+interface Findings {
+  readonly violations: readonly { id: string; impact: string; nodes: { html: string }[] }[];
+}
+
 /** What axe finds, but for what is of minor impact; a line each. */
 export async function axeFinds(page: Page): Promise<string[]> {
   await page.evaluate(await readFile(AXE, 'utf8'));
-  const { violations } = (await page.evaluate('axe.run()')) as {
-    violations: { id: string; impact: string; nodes: { html: string }[] }[];
-  };
+  const { violations } = await page.evaluate<Findings>('axe.run()');
   return violations
     .filter(({ impact }) => impact !== 'minor')
     .map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes[0]?.html}`);
