@@ -23,10 +23,9 @@ const ORDERS = process.env.CHAOS_ORDERS;
 const WIDTH = 100;
 const ORDERS_PER_KILL = 200;
 const KILLS_AT_LEAST = 2;
-/** A server that is killed is started again within this. */
+/** Of each server, which is started again within so many milliseconds. */
+const ORDERS_PER_CRASH = 400;
 const DOWN_MS = 1_000;
-/** How far each of them is when its servers are killed. */
-const DOWN_AT = [0.25, 0.7];
 
 interface Setting {
   readonly backends: string;
@@ -44,19 +43,19 @@ let bank: TestBank;
 const SETTINGS: readonly Setting[] = [
   {
     backends: 'Redis and PostgreSQL',
-    orders: 800,
+    orders: 500,
     variables: async () => ({ DATABASE_URL: await postgres.createDatabase() }),
     servers: () => [redis, postgres],
   },
   {
     backends: 'Redis and MariaDB',
-    orders: 150,
+    orders: 100,
     variables: async () => ({ DATABASE_URL: await mariaDb.createDatabase() }),
     servers: () => [mariaDb],
   },
   {
     backends: 'Redis, PostgreSQL and a bank elsewhere',
-    orders: 200,
+    orders: 100,
     variables: async () => ({
       DATABASE_URL: await postgres.createDatabase(),
       BANK: 'external',
@@ -149,15 +148,17 @@ function eventsOf(orders: number, fleet: Fleet, servers: readonly Server[]): Eve
     const [part, whom] = [random(), random()];
     return { after: part * orders, happen: () => fleet.kill(whom) };
   });
+  const crashes = Math.max(1, Math.round(orders / ORDERS_PER_CRASH));
   const ofServers = servers.flatMap((server, i) =>
-    DOWN_AT.map((part): Event => {
+    Array.from({ length: crashes }, (_, crash): Event => {
+      const part = (crash + (i + 0.5) / servers.length) / crashes;
       const downMs = random() * DOWN_MS;
       const happen = async () => {
         await server.kill();
         await sleep(downMs);
         await server.restart();
       };
-      return { after: (part + 0.15 * i) * orders, happen };
+      return { after: part * orders, happen };
     }),
   );
   return [...ofProcesses, ...ofServers].toSorted((a, b) => a.after - b.after);
