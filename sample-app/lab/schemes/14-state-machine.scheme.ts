@@ -14,6 +14,10 @@ export const stateMachineOfOrders: Scheme = {
   needs: ['database'],
   async open(site) {
     const dataSource = await site.database();
+    const { type } = dataSource.options;
+    if (type !== 'postgres') {
+      throw new Error(`It waits for a locked row as PostgreSQL does it; the database of the lab is ${type}`);
+    }
     const waitMs = Math.ceil(site.ttlMs / 4);
     return async (command) => {
       try {
