@@ -60,7 +60,8 @@ export class RedisNodesBackend implements Backend {
       }
       for (const node of [4, 5])
         tell(`redis-${node}`, 'healed', `can be reached again, not yet by ${holder}`);
-      await sleep(150);
+      // Until the clients are connected again, on a busy machine, too.
+      await sleep(350);
     } else if (fault === 'failover') {
       await Promise.all(this.nodes.slice(0, 2).map((node) => node.kill()));
       for (const node of [1, 2]) tell(`redis-${node}`, 'fault', 'is killed');
