@@ -239,6 +239,45 @@ it('G85 store and lock are down: the message comes back until they are there, an
   expect(service.runs(refund.refundId)).toBe(1);
 });
 
+it('a message that its retry queue does not take stays with the broker: none is lost', async () => {
+  const queue = 'refunds-retryless';
+  await broker.queue(`${queue}.dead`);
+  // Somebody else has made it, of another kind: the broker refuses to have it as it should be.
+  await broker.queue(queue + RETRY);
+  await using service = await start({ queue });
+  const refund = command({ hold: true });
+  await broker.emit(queue, 'requested', refund);
+  await service.began(refund.refundId);
+  await broker.emit(queue, 'requested', refund);
+  await sleep(3 * REDELIVERY_MS);
+  expect(await broker.waiting(queue + RETRY)).toBe(0);
+  await service.go(refund.refundId);
+  await service.paid(refund.refundId);
+  await broker.until(() => service.acknowledgements(refund.refundId) === 2);
+  await expectDone(queue, [service]);
+  expect(service.runs(refund.refundId)).toBe(1);
+});
+
+it('G51 an event whose outcome is uncertain comes back until somebody resolves it, and is no dead letter', async () => {
+  const queue = 'refunds-uncertain';
+  await broker.queue(`${queue}.dead`);
+  await using dying = await start({ queue });
+  const refund = command({ hold: true });
+  await broker.emit(queue, 'requested.careful', refund);
+  await dying.began(refund.refundId);
+  await using next = await start({ queue });
+  await dying.process.kill();
+  await sleep(2 * LEASE_MS);
+  for (const _ of [1, 2]) {
+    await broker.until(async () => (await broker.waiting(queue + RETRY)) === 1);
+    await broker.until(async () => (await broker.waiting(queue + RETRY)) === 0);
+  }
+  await next.process.stop();
+  const left = async () => (await broker.waiting(queue)) + (await broker.waiting(queue + RETRY));
+  await broker.until(async () => (await left()) === 1);
+  expect([next.runs(refund.refundId), await broker.waiting(`${queue}.dead`)]).toEqual([0, 0]);
+});
+
 // The last one: it takes the broker away from the others.
 it('the broker is restarted while a handler runs and a duplicate waits: one payout', async () => {
   const queue = 'refunds-restart';
