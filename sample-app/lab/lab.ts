@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { Servers } from './backends/servers.js';
-import { unavailableReason } from './backends/installed.js';
+import { availability } from './backends/installed.js';
 import { expectationOf } from './expectations.js';
 import { FreeExperiment, checkExperiment } from './experiment.js';
 import type { Cell, Experiment, ExperimentOptions, LabContract } from './lab.types.js';
@@ -61,17 +61,17 @@ export class Lab implements LabContract {
   }
 
   async cells(): Promise<Cell[]> {
-    const cells = schemes.flatMap((scheme) =>
+    const available = availability(this.embedded);
+    return schemes.flatMap((scheme) =>
       scenarios
         .filter(({ only }) => only === undefined || only === scheme.id)
         .map((scenario) => ({
           scheme: scheme.id,
           scenario: scenario.id,
           expectation: expectationOf(scheme.id, scenario.id, this.embedded),
-          ...unavailableReason(needsOf(scheme, scenario), this.embedded),
+          ...available(needsOf(scheme, scenario)),
         })),
     );
-    return cells;
   }
 
   results(): CellResult[] {

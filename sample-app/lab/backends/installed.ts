@@ -1,4 +1,4 @@
-import { missingServers, installCommand } from '../../servers/server-packages.js';
+import { installCommand, missingServers, type ServerPackage } from '../../servers/server-packages.js';
 import type { Unavailable } from '../lab.types.js';
 import type { Need } from '../scheme.js';
 
@@ -10,21 +10,24 @@ const PROGRAMS: Record<Need, string> = {
   databases: 'postgresql',
 };
 
-/** Why what needs these servers cannot be played here, if so. */
-export function unavailableReason(
-  needs: ReadonlySet<Need>,
-  embedded: boolean,
-): { unavailable?: Unavailable } {
-  if (embedded) {
-    const missing = [...needs].filter((need) => need !== 'database');
-    if (missing.length === 0) return {};
-    const what = missing.join(', ');
-    return {
-      unavailable: { reason: `needs ${what}, which the embedded lab has not`, install: 'npm run lab' },
-    };
-  }
+/** Looks what is installed, and tells of each set of needs why it cannot be played here, if so. */
+export function availability(embedded: boolean): (needs: ReadonlySet<Need>) => { unavailable?: Unavailable } {
+  const absent = embedded ? [] : missingServers();
+  return (needs) => (embedded ? embeddedReason(needs) : reason(needs, absent));
+}
+
+function embeddedReason(needs: ReadonlySet<Need>): { unavailable?: Unavailable } {
+  const missing = [...needs].filter((need) => need !== 'database');
+  if (missing.length === 0) return {};
+  const what = missing.join(', ');
+  return {
+    unavailable: { reason: `needs ${what}, which the embedded lab has not`, install: 'npm run lab' },
+  };
+}
+
+function reason(needs: ReadonlySet<Need>, absent: readonly ServerPackage[]): { unavailable?: Unavailable } {
   const wanted = new Set(['postgresql', 'rabbitmq', ...[...needs].map((need) => PROGRAMS[need])]);
-  const missing = missingServers().filter(({ brew }) => wanted.has(brew));
+  const missing = absent.filter(({ brew }) => wanted.has(brew));
   if (missing.length === 0) return {};
   const names = missing.map(({ debian }) => debian).join(', ');
   return { unavailable: { reason: `not installed: ${names}`, install: installCommand(missing) } };
