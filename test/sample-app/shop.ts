@@ -37,13 +37,11 @@ export class Shop implements AsyncDisposable {
   }
 
   /** By key, sorted: what the record says. */
-  async records(): Promise<{ key: string; state: string; attempt: number }[]> {
+  async records(): Promise<{ key: string; state: string }[]> {
     const key = this.dataSource.options.type === 'postgres' ? '"key"' : '`key`';
-    const sql = `SELECT ${key} AS name, state, attempt FROM idempotency_record`;
-    const rows: { name: string; state: string; attempt: number }[] = await this.dataSource.query(sql);
-    return rows
-      .map(({ name, ...record }) => ({ key: name, ...record }))
-      .toSorted((a, b) => (a.key < b.key ? -1 : 1));
+    const sql = `SELECT ${key} AS name, state FROM idempotency_record`;
+    const rows: { name: string; state: string }[] = await this.dataSource.query(sql);
+    return rows.map(({ name, state }) => ({ key: name, state })).toSorted((a, b) => (a.key < b.key ? -1 : 1));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -2,6 +2,9 @@ import Sequencer from '@jest/test-sequencer';
 
 /** What takes longest, the longest first: begun last, one worker would wait for the other. */
 const LONG = [
+  'lab/lab',
+  'sample-app/pages',
+  'sample-app/chaos',
   'queue/rabbitmq',
   'sample-app/three-processes',
   'sample-app/endpoints',
