@@ -19,17 +19,22 @@ function shown({ scheme, scenario, actual, expected, error, moments }: CellResul
   return { cell: `${scheme} × ${scenario}`, actual, expected, error, moments };
 }
 
+/** Those that show the most in the least time; all of them, which takes three minutes more, with LAB_SCENARIOS=all. */
+const SCENARIOS = ['burst', 'late-retry', 'crash-before-effect', 'crash-after-effect', 'node-restart'];
+const chosen = process.env.LAB_SCENARIOS === 'all' ? [] : SCENARIOS;
+
 describe('the lab', () => {
   it(
-    'every scheme does in every scenario what is expected of it, on real servers',
+    'every scheme does what is expected of it, on real servers',
     async () => {
-      await using process = lab('--json', '--lanes', '3');
+      await using process = lab('--json', ...chosen.flatMap((id) => ['--scenario', id]));
       const { results, code } = await resultsOf(process);
       expect(results.filter(({ asExpected }) => !asExpected).map(shown)).toEqual([]);
       expect(code).toBe(0);
-      // All 14 schemes × 11 scenarios, without those that mean nothing, and two of one scheme.
-      expect(results.length).toBe(127);
       expect(new Set(results.map(({ scheme }) => scheme)).size).toBe(14);
+      for (const id of chosen) expect(results.map(({ scenario }) => scenario)).toContain(id);
+      // Shipped or not: both kinds of answer are in it.
+      expect(new Set(results.map(({ actual }) => actual)).size).toBe(3);
     },
     ALL_CELLS_MS,
   );
