@@ -37,6 +37,13 @@ describe('over two processes whose clocks are 600 ms apart', () => {
     for (const run of runs) expect(run).toEqual([expect.stringMatching(/:\d\d\.000Z$/), '1']);
   });
 
+  it('G31 a tick whose work failed is run by the process that comes to it later', async () => {
+    await redis.set(`${prefix}:fail`, 'yes');
+    await eventually(async () => (await redis.exists(`${prefix}:failed`)) === 1, 'a tick to fail');
+    const tick = (await redis.get(`${prefix}:failed`))!;
+    await eventually(async () => (await redis.hget(`${prefix}:reports`, tick)) === '1', 'the tick to run');
+  });
+
   it('G51 a process killed at a tick: one that waits for it runs it', async () => {
     await redis.set(`${prefix}:die`, 'yes');
     await Promise.any(services.map(({ process }) => process.exited));

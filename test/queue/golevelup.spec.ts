@@ -11,6 +11,7 @@ import { Broker } from './broker.js';
 import { ConsumerProcess } from './consumer-process.js';
 import type { GolevelupSetup, PayCommand } from './fixtures/commands.js';
 
+const LEASE_MS = 500;
 const REDELIVERY_MS = 200;
 const RETRY = `.retry-${REDELIVERY_MS}ms`;
 const DEAD = 'golevelup-dead';
@@ -50,7 +51,7 @@ afterAll(async () => {
 });
 
 function start(): Promise<ConsumerProcess> {
-  const module = { leaseMs: 500, redeliveryDelayMs: REDELIVERY_MS };
+  const module = { leaseMs: LEASE_MS, redeliveryDelayMs: REDELIVERY_MS };
   const setup: GolevelupSetup = { amqpUrl: server.url, redisUrl: sharedRedisUrl(), module };
   return ConsumerProcess.of('golevelup', { GOLEVELUP: JSON.stringify(setup) });
 }
@@ -105,6 +106,14 @@ it('G54 a burst of 20 requests has one answer, after those that came too early w
   expect(await asked).toEqual(Array.from({ length: 20 }, () => expected));
   expect(await ask(refund)).toEqual(expected);
   expect([runs(refund), await broker.waiting(DEAD)]).toEqual([1, 0]);
+});
+
+it('G05 a duplicate that comes three leases later has the answer of the first', async () => {
+  const refund = command();
+  const first = await ask(refund);
+  await sleep(3 * LEASE_MS);
+  expect(await ask(refund)).toEqual(first);
+  expect(runs(refund)).toBe(1);
 });
 
 it('G07 another payload: a request has the problem, an event goes to the dead letters and not round in circles', async () => {
