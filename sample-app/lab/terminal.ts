@@ -1,4 +1,5 @@
 /** `npm run lab`: the matrix, or a part of it, played and compared with what is expected. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { Cell } from './lab.types.js';
 import { Lab } from './lab.js';
@@ -15,6 +16,9 @@ const USAGE = `npm run lab -- [options]
   --json             prints the results as JSON, and nothing else
   --list             names schemes and scenarios
 `;
+
+/** How long servers may take to end in an orderly way. */
+const CLOSE_MS = 10_000;
 
 const { values } = parseArgs({
   options: {
@@ -35,7 +39,8 @@ if (values.help) {
 } else if (values.list) {
   for (const { id, name } of [...lab.schemes, ...lab.scenarios]) console.log(`${id.padEnd(24)} ${name}`);
 } else {
-  process.exitCode = await main();
+  // What has not ended by now ends with this process.
+  process.exit(await main());
 }
 
 /** @returns the exit code: 0 when everything is as expected. */
@@ -56,7 +61,7 @@ async function main(): Promise<number> {
     else report(cells, results, performance.now() - begin);
     return results.every(({ asExpected }) => asExpected) ? 0 : 1;
   } finally {
-    await lab.close();
+    await Promise.race([lab.close(), sleep(CLOSE_MS)]);
   }
 }
 
