@@ -1,24 +1,14 @@
 import { type CallHandler, type ExecutionContext, Inject, Injectable, Logger } from '@nestjs/common';
 import { lastValueFrom, type Observable, of } from 'rxjs';
-import { type ErrorDecision, type IdempotentCall, localCall } from '../idempotency.call.js';
+import { type IdempotentCall, localCall } from '../idempotency.call.js';
 import { IdempotencyError, IdempotencyOptionsError } from '../idempotency.errors.js';
-import { type CallFrame, frames } from '../idempotency.frame.js';
 import type { IdempotentRoute } from '../idempotency.route.js';
 import { ValueRunner } from '../idempotency.runner.js';
+import { CallProgress } from './call-progress.js';
 import { type GolevelupDelivery, golevelupDeliveryOf } from './golevelup-consumers.js';
 import type { RabbitMessage } from './rabbitmq-consumers.js';
 import { isForNow, isUncertainOutcome } from './refusals.js';
 import { rabbitMessage } from './rpc-message.js';
-
-/** How far a call came. */
-interface Progress {
-  /** Undefined as long as nothing of the application was asked to handle it. */
-  frame?: CallFrame | undefined;
-  /** What became of its error; undefined when it failed without having one of its own. */
-  decision?: ErrorDecision;
-  /** Its key was made, and what came back from then on is the engine's or an earlier run's. */
-  isIdentified: boolean;
-}
 
 /** `@RabbitSubscribe` and `@RabbitRPC` of `@golevelup/nestjs-rabbitmq`, which acknowledges and replies when they return. */
 @Injectable()
@@ -35,16 +25,10 @@ export class GolevelupFace {
     target: Function,
   ): Promise<Observable<unknown>> {
     const call = golevelupCall(context, route.scope);
-    const progress: Progress = { isIdentified: false };
-    const work = () => {
-      progress.frame = frames.getStore();
-      return lastValueFrom(next.handle(), { defaultValue: undefined });
-    };
-    const decide = (error: unknown) => (progress.decision = this.decide(error, route, call, progress));
+    const progress = new CallProgress(this.runner, this.logger);
+    const work = () => lastValueFrom(next.handle(), { defaultValue: undefined });
     try {
-      const identity = await route.identify(call);
-      progress.isIdentified = true;
-      return of(await this.runner.runIdentified(identity, route, call, target, work, decide));
+      return of(await progress.run(route, call, target, work));
     } catch (error) {
       const delivery = golevelupDeliveryOf(call.request as object);
       if (delivery && (await this.settles(delivery, error, progress, route))) return of(undefined);
@@ -52,28 +36,17 @@ export class GolevelupFace {
     }
   }
 
-  /** What a pipe or an interceptor refused has not begun. */
-  private decide(
-    error: unknown,
-    route: IdempotentRoute,
-    call: IdempotentCall,
-    { frame }: Progress,
-  ): ErrorDecision {
-    return frame?.began ? route.decide(error, call, (message) => this.logger.error(message)) : 'release';
-  }
-
   /** @returns true when nobody is to hear of the error: the message comes again, or it was done before. */
   private async settles(
     delivery: GolevelupDelivery,
     error: unknown,
-    { frame, decision, isIdentified }: Progress,
+    { frame, isIdentified, isUnrecorded }: CallProgress,
     { label, policy }: IdempotentRoute,
   ): Promise<boolean> {
     const isRefusal = error instanceof IdempotencyError;
     const putBack = () => delivery.putBack(policy.redeliveryDelayMs);
-    const isUnrecorded = frame?.began === true && decision === undefined && frame.context.isProtected;
     const isUncertain = isUncertainOutcome(error);
-    if (isForNow(error) || (isUncertain && !delivery.isRequest) || (isUnrecorded && isIdentified)) {
+    if (isForNow(error) || (isUncertain && !delivery.isRequest) || isUnrecorded) {
       await putBack();
       return true;
     }

@@ -1,21 +1,10 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
-import type { ErrorDecision } from '../idempotency.call.js';
 import { IdempotencyError } from '../idempotency.errors.js';
-import { type CallFrame, frames } from '../idempotency.frame.js';
 import type { IdempotentRoute } from '../idempotency.route.js';
 import { ValueRunner } from '../idempotency.runner.js';
 import { delayedError, type Job, jobCall, unrecoverableError } from './bullmq-job.js';
+import { CallProgress } from './call-progress.js';
 import { isForNow, isUncertainOutcome } from './refusals.js';
-
-/** How far a job came. */
-interface Progress {
-  /** Undefined as long as the method was not called. */
-  frame?: CallFrame | undefined;
-  /** What became of its error; undefined when it failed without having one of its own. */
-  decision?: ErrorDecision;
-  /** Its key was made, and what came back from then on is the engine's or an earlier run's. */
-  isIdentified: boolean;
-}
 
 /** Jobs of BullMQ: claim, run, record, return; and tell BullMQ what becomes of a job that was not run or that failed. */
 @Injectable()
@@ -37,17 +26,9 @@ export class JobFace {
     args: readonly unknown[],
   ): Promise<unknown> {
     const call = jobCall(job, route.scope, args);
-    const progress: Progress = { isIdentified: false };
-    const work = () => {
-      progress.frame = frames.getStore();
-      return method.apply(instance, args) as unknown;
-    };
-    const decide = (error: unknown) =>
-      (progress.decision = route.decide(error, call, (message) => this.logger.error(message)));
+    const progress = new CallProgress(this.runner, this.logger);
     try {
-      const identity = await route.identify(call);
-      progress.isIdentified = true;
-      return await this.runner.runIdentified(identity, route, call, method, work, decide);
+      return await progress.run(route, call, method, () => method.apply(instance, args) as unknown);
     } catch (error) {
       throw await this.settled(job, error, progress, route);
     }
@@ -56,10 +37,9 @@ export class JobFace {
   private async settled(
     job: Job,
     error: unknown,
-    { frame, decision, isIdentified }: Progress,
+    { frame, decision, isIdentified, isUnrecorded }: CallProgress,
     { label, policy }: IdempotentRoute,
   ): Promise<unknown> {
-    const isUnrecorded = frame?.began && frame.context.isProtected && decision === undefined;
     if (isForNow(error) || isUncertainOutcome(error) || isUnrecorded) {
       await this.delay(job, policy.redeliveryDelayMs, label);
       return delayedError(error);

@@ -7,26 +7,16 @@ import {
   Logger,
 } from '@nestjs/common';
 import { catchError, EMPTY, lastValueFrom, NEVER, type Observable, of, throwError } from 'rxjs';
-import { defaultOnError, type ErrorDecision, type IdempotentCall } from '../idempotency.call.js';
+import { defaultOnError } from '../idempotency.call.js';
 import { IdempotencyError } from '../idempotency.errors.js';
-import { type CallFrame, frames } from '../idempotency.frame.js';
 import type { IdempotentRoute } from '../idempotency.route.js';
 import { ValueRunner } from '../idempotency.runner.js';
+import { CallProgress } from './call-progress.js';
 import { kafkaKindOf } from './kafka-message.js';
 import { deliveryOf, type RabbitDelivery } from './rabbitmq-delivery.js';
 import { isForNow, isUncertainOutcome } from './refusals.js';
 import { kafkaRetry, rpcAnswerOf, rpcRefusal } from './rpc-exception.js';
 import { rpcCall } from './rpc-message.js';
-
-/** How far a call came. */
-interface Progress {
-  /** Undefined as long as nothing of the application was asked to handle it. */
-  frame?: CallFrame | undefined;
-  /** What became of its error; undefined when it failed without having one of its own: its result was not recorded. */
-  decision?: ErrorDecision;
-  /** Its key was made, and what came back from then on is the engine's or an earlier run's. */
-  isIdentified: boolean;
-}
 
 /** Messages of `@nestjs/microservices`: claim, run, record, answer, and settle the message where that is to be done. */
 @Injectable()
@@ -43,14 +33,13 @@ export class RpcFace {
   ): Promise<Observable<unknown>> {
     const call = rpcCall(context, route.scope);
     const delivery = deliveryOf(call.request as object);
-    const progress: Progress = { isIdentified: false };
+    const progress = new CallProgress(this.runner, this.logger);
     const work = () => {
-      progress.frame = frames.getStore();
       delivery?.hold();
       return lastValueFrom(next.handle(), { defaultValue: undefined });
     };
     try {
-      const value = await this.run(route, call, context.getHandler(), work, progress);
+      const value = await progress.run(route, call, context.getHandler(), work);
       if (progress.frame) delivery?.free();
       else delivery?.acknowledge();
       return of(value);
@@ -69,10 +58,9 @@ export class RpcFace {
   private kafkaAnswer(
     kind: 'request' | 'event',
     error: unknown,
-    { frame, decision, isIdentified }: Progress,
+    { frame, isIdentified, isUnrecorded }: CallProgress,
   ): Observable<unknown> {
     const isEvent = kind === 'event';
-    const isUnrecorded = frame?.began === true && decision === undefined && frame.context.isProtected;
     if (isForNow(error) || isUnrecorded || (isUncertainOutcome(error) && isEvent)) throw kafkaRetry(error);
     const isRecorded = isIdentified && !frame && !(error instanceof IdempotencyError);
     // It was done; told as a failure it would be delivered again without end.
@@ -85,20 +73,6 @@ export class RpcFace {
     return answer$.pipe(catchError((error: unknown) => throwError(() => rpcRefusal(error))));
   }
 
-  private async run(
-    route: IdempotentRoute,
-    call: IdempotentCall,
-    target: Function,
-    work: () => unknown,
-    progress: Progress,
-  ): Promise<unknown> {
-    const identity = await route.identify(call);
-    progress.isIdentified = true;
-    const report = (message: string) => this.logger.error(message);
-    const decide = (error: unknown) => (progress.decision = route.decide(error, call, report));
-    return this.runner.runIdentified(identity, route, call, target, work, decide);
-  }
-
   /**
    * Settles the message of a call that failed.
    *
@@ -107,21 +81,17 @@ export class RpcFace {
   private async putsBack(
     delivery: RabbitDelivery,
     error: unknown,
-    { frame, decision, isIdentified }: Progress,
+    { frame, decision, isIdentified, isUnrecorded }: CallProgress,
     { label, policy }: IdempotentRoute,
   ): Promise<boolean> {
     const { isRequest } = delivery;
     const putBack = () => delivery.putBack(policy.redeliveryDelayMs);
     const isRefusal = error instanceof IdempotencyError;
-    if (isForNow(error) || (isUncertainOutcome(error) && !isRequest)) {
+    if (isForNow(error) || isUnrecorded || (isUncertainOutcome(error) && !isRequest)) {
       await putBack();
       return true;
     }
     if (frame?.began) {
-      if (decision === undefined && isIdentified && frame.context.isProtected) {
-        await putBack();
-        return true;
-      }
       delivery.free();
       delivery.otherwise(isRequest || decision === 'replay' ? () => delivery.acknowledge() : putBack);
       return false;
