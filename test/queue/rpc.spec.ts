@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import {
-  type ClientOptions,
+  ClientMqtt,
+  ClientNats,
   type ClientProxy,
-  ClientProxyFactory,
+  ClientRedis,
+  ClientTCP,
   MqttRecordBuilder,
   NatsRecordBuilder,
-  Transport,
 } from '@nestjs/microservices';
 import type { Redis } from 'ioredis';
 import { lastValueFrom } from 'rxjs';
@@ -21,6 +22,16 @@ import type { PayCommand } from './fixtures/commands.js';
 const LEASE_MS = 500;
 const TRANSPORTS = ['TCP', 'REDIS', 'NATS', 'MQTT'] as const;
 
+// When a question is answered they stop listening for answers, even if another question has just begun to wait for its own.
+class ListeningRedis extends ClientRedis {
+  protected override unsubscribeFromChannel(): void {}
+}
+class ListeningMqtt extends ClientMqtt {
+  protected override unsubscribeFromChannel(): void {}
+}
+
+const CLIENTS = { TCP: ClientTCP, REDIS: ListeningRedis, NATS: ClientNats, MQTT: ListeningMqtt };
+
 /** A message with a header, where the transport has any. */
 const RECORDS = {
   NATS: async (data: unknown, key: string) => {
@@ -33,10 +44,12 @@ const RECORDS = {
     new MqttRecordBuilder(data).setProperties({ userProperties: { 'Idempotency-Key': key } }).build(),
 };
 
+type Client = ClientProxy<any, any>;
+
 /** Two payment services, and a client of each. Over Redis and MQTT every message reaches both. */
 interface Stage {
   readonly services: readonly ConsumerProcess[];
-  readonly clients: readonly ClientProxy[];
+  readonly clients: readonly Client[];
 }
 
 let redis: Redis;
@@ -65,9 +78,7 @@ beforeAll(async () => {
         ConsumerProcess.start({ transport, options, redisUrl: sharedRedisUrl(), module }),
       ),
     );
-    const clients = setups.map((options) =>
-      ClientProxyFactory.create({ transport: Transport[transport], options } as ClientOptions),
-    );
+    const clients = setups.map((options) => new CLIENTS[transport](options as never) as Client);
     await Promise.all(clients.map((client) => client.connect()));
     stages.set(transport, { services, clients });
   });
