@@ -1,8 +1,9 @@
 import { Inject, Injectable, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner } from '@nestjs/core';
-import { localCall } from './idempotency.call.js';
+import type { CallIdentity } from './engine/policy.js';
+import { type IdempotentCall, localCall } from './idempotency.call.js';
 import { IDEMPOTENCY_OPTIONS } from './idempotency.constants.js';
-import { IdempotencyOptionsError } from './idempotency.errors.js';
+import { IdempotencyError, IdempotencyOptionsError } from './idempotency.errors.js';
 import { manage, managesFrom, type MethodCaller } from './idempotency.managed.js';
 import type { IdempotencyModuleOptions } from './idempotency.options.js';
 import { IdempotentRoute } from './idempotency.route.js';
@@ -18,7 +19,7 @@ import { cronOptionsOf } from './transports/cron-ticks.js';
 import { watchGolevelup } from './transports/golevelup-consumers.js';
 import { checkSubscription } from './transports/golevelup-face.js';
 import { JobFace } from './transports/job-face.js';
-import { refuseEndless, refuseManualAck } from './unfit-handlers.js';
+import { bypassed, isMessageHandler, refuseEndless, refuseManualAck } from './unfit-handlers.js';
 
 /** A method with `complete: true`, whose calls can be made again from their arguments. */
 export interface CompletableMethod {
@@ -119,6 +120,16 @@ export class IdempotencyExplorer implements OnModuleInit, OnModuleDestroy, Metho
     return this.lockedMethods.get(handler);
   }
 
+  /** A method with `@Locked`, its options resolved. */
+  lockedRouteOf(locked: LockedMetadata, type: Function, method: Function): LockedRoute {
+    let route = this.lockedRoutes.get(locked);
+    if (!route) {
+      route = new LockedRoute(`${type.name}.${method.name}`, locked, this.options);
+      this.lockedRoutes.set(locked, route);
+    }
+    return route;
+  }
+
   lock(
     locked: LockedMetadata,
     instance: object,
@@ -133,7 +144,8 @@ export class IdempotencyExplorer implements OnModuleInit, OnModuleDestroy, Metho
 
   async call(instance: object, method: Function, args: readonly unknown[]): Promise<unknown> {
     const route = this.routeOf(instance.constructor, method)!;
-    if (route.readsHeader) {
+    const isMessage = isMessageHandler(method);
+    if (route.readsHeader && !isMessage) {
       throw new IdempotencyOptionsError(
         `@Idempotent on ${route.label} was called as a method, without a request: give it a key of its own, ` +
           `for example @Idempotent('${method.name}:{args.0}')`,
@@ -143,16 +155,8 @@ export class IdempotencyExplorer implements OnModuleInit, OnModuleDestroy, Metho
     if (job) return this.jobs.handle(route, job, instance, method, args);
     if (this.scheduled.has(method)) return this.cron.handle(route, instance, method, args);
     const call = localCall({ transport: 'method', scope: route.scope, args });
-    return this.runner.runRoute(route, call, method, () => method.apply(instance, args));
-  }
-
-  private lockedRouteOf(locked: LockedMetadata, type: Function, method: Function): LockedRoute {
-    let route = this.lockedRoutes.get(locked);
-    if (!route) {
-      route = new LockedRoute(`${type.name}.${method.name}`, locked, this.options);
-      this.lockedRoutes.set(locked, route);
-    }
-    return route;
+    const identity = await (isMessage ? identifyMessage(route, call) : route.identify(call));
+    return this.runner.runIdentified(identity, route, call, method, () => method.apply(instance, args));
   }
 }
 
@@ -166,6 +170,19 @@ function objectOf(wrapper: Wrapper): { owner: object; type: Function } | undefin
   if (typeof instance !== 'object' || instance === null || typeof instance.constructor !== 'function')
     return undefined;
   return { owner: instance, type: instance.constructor };
+}
+
+/** Not to be run unprotected because it came in a way that leaves no key, whether one is required or not. */
+async function identifyMessage(route: IdempotentRoute, call: IdempotentCall): Promise<CallIdentity> {
+  let cause: unknown;
+  try {
+    const identity = await route.identify(call);
+    if (identity) return identity;
+  } catch (error) {
+    if (error instanceof IdempotencyError && error.code !== 'key-missing') throw error;
+    cause = error;
+  }
+  throw bypassed(`@Idempotent on ${route.label}`, cause);
 }
 
 /** A call that other processes cannot make from its arguments alone. */

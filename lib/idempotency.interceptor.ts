@@ -79,7 +79,15 @@ export class IdempotencyInterceptor implements NestInterceptor {
     if (route) return this.protect(context, inner, route);
     if (isHttp) return this.http.refusable(context, inner.handle());
     if (call.transport === 'ws') return this.ws.refusable(context, inner.handle());
-    return call.transport === 'rpc' ? this.rpc.refusable(inner.handle()) : inner.handle();
+    if (call.transport === 'graphql') return this.graphql.refusable(inner.handle());
+    if (call.transport !== 'rpc') return inner.handle();
+    const face = context.getType<string>() === GOLEVELUP ? this.golevelup : this.rpc;
+    const handler = handlerOf(context);
+    return face.handleLocked(
+      context,
+      inner,
+      this.explorer.lockedRouteOf(locked, context.getClass(), handler),
+    );
   }
 }
 

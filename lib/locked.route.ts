@@ -1,6 +1,6 @@
 import type { IdempotentCall } from './idempotency.call.js';
 import { IdempotencyError } from './idempotency.errors.js';
-import type { IdempotencyModuleOptions } from './idempotency.options.js';
+import { type IdempotencyModuleOptions, resolveOptions } from './idempotency.options.js';
 import { keyMadeBy } from './identity/key-function.js';
 import { missingIn } from './identity/key-template.js';
 import type { LockedMetadata } from './locked.decorator.js';
@@ -10,6 +10,8 @@ import type { AcquireOptions } from './locks/lock.service.js';
 /** A method with `@Locked`, its options resolved: knows what a call of it locks. */
 export class LockedRoute {
   readonly terms: AcquireOptions;
+  /** When a message that did not get the lock comes again, in milliseconds. */
+  readonly redeliveryDelayMs: number;
 
   /** @throws IdempotencyOptionsError when an option is wrong or the module has no lock. */
   constructor(
@@ -18,6 +20,7 @@ export class LockedRoute {
     module: IdempotencyModuleOptions,
   ) {
     this.terms = resolveLockedOptions(module, metadata.options, `@Locked on ${label}`);
+    this.redeliveryDelayMs = resolveOptions(module, {}, 'IdempotencyModule').redeliveryDelayMs;
   }
 
   /** @throws IdempotencyError `lock-name-invalid` when the call lacks what the name is made of. */

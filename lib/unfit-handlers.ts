@@ -8,6 +8,9 @@ const RESOLVER_TYPE = 'graphql:resolver_type';
 const SUBSCRIBED = 'websockets:message_mapping';
 const ACK = /^13:/;
 
+/** What `@MessagePattern` and `@EventPattern` of `@nestjs/microservices` leave on a method. */
+const PATTERN = 'microservices:pattern';
+
 /** @throws IdempotencyOptionsError for a handler whose answer does not end. */
 export function refuseEndless(method: Function, where: string): void {
   const kind = Reflect.hasMetadata(SSE_METADATA, method)
@@ -30,4 +33,16 @@ export function refuseManualAck(type: Function, method: Function, where: string)
     `${where}: it is given the acknowledgement (@Ack(), or a third parameter), and what it says by it cannot be replayed; ` +
       'return the answer instead, and it will be acknowledged with that',
   );
+}
+
+export function isMessageHandler(method: Function): boolean {
+  return Reflect.hasMetadata(PATTERN, method);
+}
+
+/** A message has reached its handler without its interceptor, and with that lost what its key is made of. */
+export function bypassed(where: string, cause: unknown): IdempotencyOptionsError {
+  const message =
+    `${where}: it was called without a key, as a message does that passes no interceptor of the application; connect ` +
+    'the microservice by app.connectMicroservice(options, { inheritAppConfig: true })';
+  return Object.assign(new IdempotencyOptionsError(message), { cause });
 }

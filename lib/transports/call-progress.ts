@@ -3,6 +3,7 @@ import type { ErrorDecision, IdempotentCall } from '../idempotency.call.js';
 import { type CallFrame, frames } from '../idempotency.frame.js';
 import type { IdempotentRoute } from '../idempotency.route.js';
 import type { ValueRunner } from '../idempotency.runner.js';
+import { isTransactionFailed } from './refusals.js';
 
 /** How far a call came whose message, or job, is settled by what became of it. */
 export class CallProgress {
@@ -12,6 +13,8 @@ export class CallProgress {
   decision: ErrorDecision | undefined;
   /** Its key was made, and what came back from then on is the engine's or an earlier run's. */
   isIdentified = false;
+  /** The handler has succeeded and its transaction has not: nothing was done, and the key is free. */
+  isUndone = false;
 
   constructor(
     private readonly runner: ValueRunner,
@@ -20,7 +23,8 @@ export class CallProgress {
 
   /** The handler has begun, and what became of it was not recorded: a later delivery finds out. */
   get isUnrecorded(): boolean {
-    const { frame, decision, isIdentified } = this;
+    const { frame, decision, isIdentified, isUndone } = this;
+    if (isUndone) return false;
     return isIdentified && frame?.began === true && decision === undefined && frame.context.isProtected;
   }
 
@@ -39,6 +43,11 @@ export class CallProgress {
     };
     const decide = (error: unknown) =>
       (this.decision = route.decide(error, call, (message) => this.logger.error(message)));
-    return this.runner.runIdentified(identity, route, call, target, tracked, decide);
+    try {
+      return await this.runner.runIdentified(identity, route, call, target, tracked, decide);
+    } catch (error) {
+      this.isUndone = this.decision === undefined && isTransactionFailed(error);
+      throw error;
+    }
   }
 }

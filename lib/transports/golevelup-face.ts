@@ -1,13 +1,14 @@
 import { type CallHandler, type ExecutionContext, Inject, Injectable, Logger } from '@nestjs/common';
-import { lastValueFrom, type Observable, of } from 'rxjs';
+import { catchError, lastValueFrom, type Observable, of } from 'rxjs';
 import { type IdempotentCall, localCall } from '../idempotency.call.js';
 import { IdempotencyError, IdempotencyOptionsError } from '../idempotency.errors.js';
 import type { IdempotentRoute } from '../idempotency.route.js';
 import { ValueRunner } from '../idempotency.runner.js';
+import type { LockedRoute } from '../locked.route.js';
 import { CallProgress } from './call-progress.js';
 import { type GolevelupDelivery, golevelupDeliveryOf } from './golevelup-consumers.js';
 import type { RabbitMessage } from './rabbitmq-consumers.js';
-import { isForNow, isUncertainOutcome } from './refusals.js';
+import { isForNow, isNameless, isUncertainOutcome } from './refusals.js';
 import { rabbitMessage } from './rpc-message.js';
 
 /** `@RabbitSubscribe` and `@RabbitRPC` of `@golevelup/nestjs-rabbitmq`, which acknowledges and replies when they return. */
@@ -36,6 +37,25 @@ export class GolevelupFace {
     }
   }
 
+  /** Messages of a handler that takes a lock and has no key: one that did not get the lock is put back. */
+  handleLocked(context: ExecutionContext, next: CallHandler, route: LockedRoute): Observable<unknown> {
+    const [, message] = context.getArgs<[unknown, RabbitMessage]>();
+    const failed = async (error: unknown): Promise<undefined> => {
+      const delivery = golevelupDeliveryOf(message);
+      if (!delivery || !isForNow(error)) {
+        if (isNameless(error)) delivery?.insteadOfRequeue(() => this.rejects(delivery, error, route.label));
+        throw error;
+      }
+      await delivery.putBack(route.redeliveryDelayMs);
+    };
+    return next.handle().pipe(catchError(failed));
+  }
+
+  private rejects(delivery: GolevelupDelivery, error: unknown, label: string): void {
+    this.logger.warn(`A message for ${label} was rejected: ${String(error)}`);
+    delivery.reject();
+  }
+
   /** @returns true when nobody is to hear of the error: the message comes again, or it was done before. */
   private async settles(
     delivery: GolevelupDelivery,
@@ -54,10 +74,7 @@ export class GolevelupFace {
     if (isUncertain || frame || !(isIdentified || isRefusal)) return false;
     const isRecorded = isIdentified && (!isRefusal || error.code === 'response-not-replayable');
     if (isRecorded && !delivery.isRequest) return true;
-    delivery.insteadOfRequeue(() => {
-      this.logger.warn(`A message for ${label} was rejected: ${String(error)}`);
-      delivery.reject();
-    });
+    delivery.insteadOfRequeue(() => this.rejects(delivery, error, label));
     return false;
   }
 }

@@ -1,7 +1,7 @@
 import { type CallHandler, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
-import { lastValueFrom, type Observable, of } from 'rxjs';
+import { catchError, lastValueFrom, type Observable, of, throwError } from 'rxjs';
 import type { CallIdentity } from '../engine/policy.js';
-import { IdempotencyError } from '../idempotency.errors.js';
+import { IdempotencyError, LockLostError, LockNotAcquiredError } from '../idempotency.errors.js';
 import type { IdempotentRoute } from '../idempotency.route.js';
 import { ValueRunner } from '../idempotency.runner.js';
 import { asReplayed } from '../idempotency.value.js';
@@ -28,8 +28,17 @@ export class GraphqlFace {
     const identity = await route.identify(field.call);
     if (identity && route.readsHeader) this.refuseSecond(field, identity);
     const work = () => lastValueFrom(next.handle(), { defaultValue: undefined });
-    const value = await this.runner.runIdentified(identity, route, field.call, context.getHandler(), work);
-    return of(asReplayed(value));
+    try {
+      const value = await this.runner.runIdentified(identity, route, field.call, context.getHandler(), work);
+      return of(asReplayed(value));
+    } catch (error) {
+      throw publicRefusal(error);
+    }
+  }
+
+  /** Gives refusals that come out of an answer the form that callers get. */
+  refusable(answer$: Observable<unknown>): Observable<unknown> {
+    return answer$.pipe(catchError((error: unknown) => throwError(() => publicRefusal(error))));
   }
 
   /**
@@ -49,4 +58,16 @@ export class GraphqlFace {
       });
     }
   }
+}
+
+/** The message of an error is sent to the caller, and that of a lock has its name, which is for logs. */
+function publicRefusal(error: unknown): unknown {
+  if (!(error instanceof LockNotAcquiredError || error instanceof LockLostError)) return error;
+  const { code, problem, retryAfterMs } = error;
+  const { detail } = problem;
+  return new IdempotencyError(code, {
+    cause: error,
+    ...(detail === undefined ? {} : { detail }),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  });
 }

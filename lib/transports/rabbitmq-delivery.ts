@@ -56,11 +56,21 @@ export class RabbitDelivery {
 
   /** The handler begins: from now on what it says of the message waits for `free`. */
   hold(): void {
-    // A transaction that gave way is run again: what was said the first time does not count.
-    this.wish = undefined;
+    // A transaction that gave way is run again.
+    this.forget();
     if (this.consumer.isAutomatic || this.isHeld) return;
     this.isHeld = true;
-    this.context.getArgs()[CHANNEL] = this.heldChannel();
+    this.context.getArgs()[CHANNEL] = this.listeningChannel();
+  }
+
+  /** A handler without a key begins: what it says of the message is done at once, and known here. */
+  watch(): void {
+    if (!this.consumer.isAutomatic) this.context.getArgs()[CHANNEL] = this.listeningChannel();
+  }
+
+  /** The work was undone: what the handler said of the message until now does not count. */
+  forget(): void {
+    this.wish = undefined;
   }
 
   /** The result is recorded: what the handler said, or says later, is done. */
@@ -130,7 +140,7 @@ export class RabbitDelivery {
     else this.settle(act);
   }
 
-  private heldChannel(): RabbitChannel {
+  private listeningChannel(): RabbitChannel {
     const { deliveryTag } = this.message.fields;
     return new Proxy(this.channel, {
       get: (channel, name) => {

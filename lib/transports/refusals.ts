@@ -15,3 +15,13 @@ export function isForNow(error: unknown): boolean {
 export function isUncertainOutcome(error: unknown): boolean {
   return error instanceof IdempotencyError && error.code === 'outcome-uncertain';
 }
+
+/** The database has refused to commit: nothing was done. */
+export function isTransactionFailed(error: unknown): boolean {
+  return error instanceof IdempotencyError && error.code === 'transaction-failed';
+}
+
+/** What a handler locks cannot be told, however often its message comes. */
+export function isNameless(error: unknown): boolean {
+  return error instanceof IdempotencyError && error.code === 'lock-name-invalid';
+}

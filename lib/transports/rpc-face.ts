@@ -6,15 +6,16 @@ import {
   Injectable,
   Logger,
 } from '@nestjs/common';
-import { catchError, EMPTY, lastValueFrom, NEVER, type Observable, of, throwError } from 'rxjs';
+import { catchError, EMPTY, from, lastValueFrom, mergeAll, NEVER, type Observable, of } from 'rxjs';
 import { defaultOnError } from '../idempotency.call.js';
 import { IdempotencyError } from '../idempotency.errors.js';
 import type { IdempotentRoute } from '../idempotency.route.js';
 import { ValueRunner } from '../idempotency.runner.js';
+import type { LockedRoute } from '../locked.route.js';
 import { CallProgress } from './call-progress.js';
 import { kafkaKindOf } from './kafka-message.js';
 import { deliveryOf, type RabbitDelivery } from './rabbitmq-delivery.js';
-import { isForNow, isUncertainOutcome } from './refusals.js';
+import { isForNow, isNameless, isUncertainOutcome } from './refusals.js';
 import { kafkaRetry, rpcAnswerOf, rpcRefusal } from './rpc-exception.js';
 import { rpcCall } from './rpc-message.js';
 
@@ -68,9 +69,41 @@ export class RpcFace {
     throw rpcRefusal(error);
   }
 
-  /** Gives refusals that come out of an answer the form that callers of messages get. */
-  refusable(answer$: Observable<unknown>): Observable<unknown> {
-    return answer$.pipe(catchError((error: unknown) => throwError(() => rpcRefusal(error))));
+  /**
+   * Messages of a handler that takes a lock and has no key. One that did not get the lock is put back, as one with a key
+   * is; what the handler says is done at once, and what it throws is the application's.
+   */
+  handleLocked(context: ExecutionContext, next: CallHandler, route: LockedRoute): Observable<unknown> {
+    const request: object = Object(context.switchToRpc().getContext());
+    const delivery = deliveryOf(request);
+    delivery?.watch();
+    const failed = (error: unknown) => this.lockedFailed(request, delivery, error, route);
+    return next.handle().pipe(catchError((error: unknown) => from(failed(error)).pipe(mergeAll())));
+  }
+
+  /** @throws what has the message delivered again, or what its sender is told. */
+  private async lockedFailed(
+    request: object,
+    delivery: RabbitDelivery | undefined,
+    error: unknown,
+    { label, redeliveryDelayMs }: LockedRoute,
+  ): Promise<Observable<unknown>> {
+    if (delivery && !delivery.isDone) {
+      if (isForNow(error)) {
+        await delivery.putBack(redeliveryDelayMs);
+        return delivery.isRequest ? NEVER : EMPTY;
+      }
+      if (isNameless(error)) this.rejects(delivery, error, label);
+    }
+    if (isForNow(error) && kafkaKindOf(request)) throw kafkaRetry(error);
+    throw rpcRefusal(error);
+  }
+
+  /** A message that cannot be handled however often it comes. */
+  private rejects(delivery: RabbitDelivery, error: unknown, label: string): void {
+    if (delivery.isRequest) return delivery.otherwise(() => delivery.acknowledge());
+    this.logger.warn(`A message for ${label} was rejected: ${String(error)}`);
+    delivery.otherwise(() => delivery.reject());
   }
 
   /**
@@ -81,7 +114,7 @@ export class RpcFace {
   private async putsBack(
     delivery: RabbitDelivery,
     error: unknown,
-    { frame, decision, isIdentified, isUnrecorded }: CallProgress,
+    { frame, decision, isIdentified, isUnrecorded, isUndone }: CallProgress,
     { label, policy }: IdempotentRoute,
   ): Promise<boolean> {
     const { isRequest } = delivery;
@@ -92,18 +125,15 @@ export class RpcFace {
       return true;
     }
     if (frame?.began) {
+      if (isUndone) delivery.forget();
       delivery.free();
       delivery.otherwise(isRequest || decision === 'replay' ? () => delivery.acknowledge() : putBack);
       return false;
     }
     const isRecorded = isIdentified && !frame && (!isRefusal || error.code === 'response-not-replayable');
-    if (isRecorded || isRequest) delivery.otherwise(() => delivery.acknowledge());
-    else if (isRefusal || isLasting(error)) {
-      this.logger.warn(`A message for ${label} was rejected: ${String(error)}`);
-      delivery.otherwise(() => delivery.reject());
-    } else {
-      delivery.otherwise(putBack);
-    }
+    if (isRecorded) delivery.otherwise(() => delivery.acknowledge());
+    else if (isRequest || isRefusal || isLasting(error)) this.rejects(delivery, error, label);
+    else delivery.otherwise(putBack);
     return false;
   }
 }
