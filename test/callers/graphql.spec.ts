@@ -269,8 +269,24 @@ describe.each(ENGINES)('GraphQL with %s', (engine) => {
       code: 'lock-busy',
       retryAfterMs: expect.any(Number),
     });
+    // Its name is nobody's business, and with a key it is the same.
+    expect(refused.errors![0]!.message).toBe('Another request holds the lock of this resource');
+    const lose: Answer = await post(other, { query: `mutation { lose(account: "${account}") }` });
+    expect(lose.errors).toMatchObject([
+      { message: refused.errors![0]!.message, extensions: { code: 'lock-busy' } },
+    ]);
     await server.go(account);
     expect(await first).toEqual({ data: { close: account } });
+  });
+
+  it('G12 tells in extensions that the lock was lost', async () => {
+    const query = `mutation { lose(account: "${randomUUID()}") }`;
+    expect((await post(server, { query })).errors).toMatchObject([
+      {
+        message: 'The lock of this resource was lost while the request ran',
+        extensions: { status: 409, code: 'lock-lost', retryAfterMs: expect.any(Number) },
+      },
+    ]);
   });
 });
 

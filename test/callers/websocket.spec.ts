@@ -225,9 +225,18 @@ describe.each(ADAPTERS)('WebSocket with %s', (adapter) => {
       event: 'exception',
       data: { status: 409, code: 'lock-busy', retryAfterMs: expect.any(Number) },
     });
+    expect(code(await ask(other, 'lose', { account }))).toBe('lock-busy');
     await server.go(account);
     expect(await first).toEqual({ acknowledged: { closed: account } });
     expect(code(await ask(server, 'close', {}))).toBe('lock-name-invalid');
+  });
+
+  it('G12 tells that the lock was lost', async () => {
+    const data = { account: randomUUID() };
+    expect(await ask(server, 'lose', data)).toMatchObject({
+      event: 'exception',
+      data: { status: 409, code: 'lock-lost', cause: { pattern: 'lose', data } },
+    });
   });
 
   it('G83 refuses a handler that acknowledges by hand at start-up', async () => {

@@ -15,7 +15,7 @@ const LEASE_MS = 500;
 const REDELIVERY_MS = 200;
 const RETRY = `.retry-${REDELIVERY_MS}ms`;
 const DEAD = 'golevelup-dead';
-const QUEUES = ['golevelup-requested', 'golevelup-lasting', 'golevelup-pay'];
+const QUEUES = ['golevelup-requested', 'golevelup-lasting', 'golevelup-locked', 'golevelup-pay'];
 
 let server: RabbitMqServer;
 let broker: Broker;
@@ -84,6 +84,26 @@ const done = () =>
     );
     return left.every((count) => count === 0);
   });
+
+it('G61 a message whose lock is taken comes back, and runs when that is free', async () => {
+  const account = randomUUID();
+  const [first, second] = [command({ account, hold: true }), command({ account })];
+  publish('locked', first);
+  const service = await whoBegan(first);
+  publish('locked', second);
+  await broker.until(async () => (await broker.waiting(`golevelup-locked${RETRY}`)) === 1);
+  expect(runs(second)).toBe(0);
+  await service.go(first.refundId);
+  await broker.until(async () => (await paid(second)) === 1);
+  expect([await paid(first), runs(first), runs(second)]).toEqual([1, 1, 1]);
+});
+
+it('what a message would lock is missing: it is a dead letter', async () => {
+  const refund = command();
+  publish('locked', refund);
+  await broker.until(async () => (await broker.waiting(DEAD)) === 1);
+  expect((await channel.get(DEAD, { noAck: true })) && runs(refund)).toBe(0);
+});
 
 it('G01 a burst of 20 duplicates over two processes runs once', async () => {
   const refund = command();
@@ -155,7 +175,7 @@ it('leaves no message behind', async () => {
   await done();
   await Promise.all(services.map(({ process }) => process.stop()));
   const left = await Promise.all([...QUEUES, DEAD].map((queue) => broker.waiting(queue)));
-  expect(left).toEqual([0, 0, 0, 0]);
+  expect(left).toEqual([0, 0, 0, 0, 0]);
 });
 
 it('start-up refuses a batch of messages', async () => {

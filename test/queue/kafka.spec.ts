@@ -8,7 +8,7 @@ import {
   MessagePattern,
   Server,
 } from '@nestjs/microservices';
-import { Idempotent, IdempotencyModule, memoryStore } from 'nestjs-idempotent';
+import { Idempotent, IdempotencyModule, Locked, memoryLock, memoryStore } from 'nestjs-idempotent';
 import { lastValueFrom } from 'rxjs';
 import { Gate } from '../support/http-app.js';
 
@@ -50,6 +50,15 @@ class Refunds {
     return runs;
   }
 
+  @MessagePattern('close')
+  @Locked('account:{payload.id}')
+  async close(_command: object) {
+    runs++;
+    entered.open();
+    await leave.opened;
+    return runs;
+  }
+
   @EventPattern('lasting')
   @Idempotent('{payload.id}', { onError: 'replay' })
   async lasting(_event: object) {
@@ -62,7 +71,8 @@ const server = new HandedOver();
 let app: INestMicroservice;
 
 beforeAll(async () => {
-  const imports = [IdempotencyModule.forRoot({ principal: 'none', store: memoryStore(), sweep: false })];
+  const backends = { store: memoryStore(), lock: memoryLock() };
+  const imports = [IdempotencyModule.forRoot({ principal: 'none', ...backends, sweep: false })];
   const root = { module: Refunds, imports, controllers: [Refunds] };
   app = await NestFactory.createMicroservice(root, { strategy: server, logger: ['fatal'] });
   await app.listen();
@@ -87,6 +97,17 @@ it.each([
     expect([await first, await server.deliver('pay', { id }, headers), runs]).toEqual([1, 1, 1]);
   },
 );
+
+it('G61 a message whose lock is taken is delivered again, and runs then', async () => {
+  const first = server.deliver('close', { id: 'l' });
+  await entered.opened;
+  for (const headers of [{}, REQUEST])
+    await expect(server.deliver('close', { id: 'l' }, headers)).rejects.toBeInstanceOf(
+      KafkaRetriableException,
+    );
+  leave.open();
+  expect([await first, await server.deliver('close', { id: 'l' }, REQUEST)]).toEqual([1, 2]);
+});
 
 it('G07 a request with another payload has the problem', async () => {
   leave.open();

@@ -12,6 +12,7 @@ import { sharedRedisUrl } from '../support/shared-servers.js';
 import { Broker } from './broker.js';
 import { ConsumerProcess } from './consumer-process.js';
 import type { PayCommand } from './fixtures/commands.js';
+import { testTransactionalMessages } from './transactional-messages.js';
 
 const LEASE_MS = 500;
 const REDELIVERY_MS = 200;
@@ -149,6 +150,71 @@ describe.each([{ manual: true }, { manual: false }])('acknowledged by the handle
     expect(runs(refund)).toBe(2);
   });
 
+  it.each(['requested.locked', 'requested.locked.once'])(
+    'G61 %s: an event whose lock is taken comes back, and runs when that is free',
+    async (pattern) => {
+      const account = randomUUID();
+      const [first, second] = [command({ account, hold: true }), command({ account })];
+      await broker.emit(queue, pattern, first);
+      const service = await whoBegan(first);
+      await broker.emit(queue, pattern, second);
+      await broker.until(async () => (await broker.waiting(queue + RETRY)) === 1);
+      expect(runs(second)).toBe(0);
+      await service.go(first.refundId);
+      await broker.until(async () => (await paid(second)) === 1);
+      expect([await paid(first), runs(first), runs(second)]).toEqual([1, 1, 1]);
+      expect(await broker.waiting(`${queue}.dead`)).toBe(0);
+    },
+  );
+
+  it('G61 a request whose lock is taken is answered when that is free', async () => {
+    const account = randomUUID();
+    const [first, second] = [command({ account, hold: true }), command({ account })];
+    const answers = [send('pay.locked', first)];
+    const service = await whoBegan(first);
+    answers.push(send('pay.locked', second));
+    await broker.until(async () => (await broker.waiting(queue + RETRY)) === 1);
+    await service.go(first.refundId);
+    expect(await Promise.all(answers)).toMatchObject([{ payout: 1 }, { payout: 1 }]);
+  });
+
+  it('G12 an event whose handler has lost its lock comes back, if it is not acknowledged', async () => {
+    const account = randomUUID();
+    const refund = command({ account, loses: true });
+    await broker.emit(queue, 'requested.losing', refund);
+    await broker.until(async () => (await paid(refund)) === 1);
+    expect(runs(refund)).toBe(2);
+    if (!manual) return;
+    const done = command({ account, loses: 'done' });
+    await broker.emit(queue, 'requested.losing', done);
+    await broker.until(() => acknowledgements(done) === 1);
+    // Its channel is as it was: acknowledged twice it would be closed.
+    expect(await send('pay.locked', command({ account: randomUUID() }))).toMatchObject({ payout: 1 });
+    await sleep(REDELIVERY_MS * 2);
+    expect([runs(done), acknowledgements(done)]).toEqual([1, 1]);
+  });
+
+  it('what a message would lock is missing: a request has the problem, an event is a dead letter', async () => {
+    const refund = command();
+    expect(await send('pay.locked', refund)).toMatchObject({
+      error: { code: 'lock-name-invalid', status: 400, detail: expect.stringContaining('{payload.account}') },
+    });
+    await broker.emit(queue, 'requested.locked', refund);
+    const dead = manual ? [refund] : [];
+    await broker.until(async () => (await broker.waiting(queue)) === 0);
+    await broker.until(async () => (await broker.waiting(`${queue}.dead`)) === dead.length);
+    expect(await broker.takeAll(`${queue}.dead`)).toEqual(dead);
+    expect(runs(refund)).toBe(0);
+  });
+
+  it('a controller made per message runs once and is answered again with the same', async () => {
+    const refund = command();
+    const first = await send('pay.scoped', refund);
+    expect(first).toEqual({ refundId: refund.refundId, payout: 1, attempt: 1 });
+    expect(await send('pay.scoped', refund)).toEqual(first);
+    expect(runs(refund)).toBe(1);
+  });
+
   it('an event is known by its message id', async () => {
     const refund = command();
     const messageId = randomUUID();
@@ -207,6 +273,10 @@ describe.each([{ manual: true }, { manual: false }])('acknowledged by the handle
   it('leaves no message behind', () => expectDone(queue, services));
 });
 
+describe('transactional', () => {
+  testTransactionalMessages(() => ({ broker, url: server.url }));
+});
+
 it('G54 the connection is lost after the effect and before the acknowledgement: one payout', async () => {
   await using proxy = await startProxy(server.port);
   const queue = 'refunds-cut';
@@ -229,14 +299,15 @@ it('G85 store and lock are down: the message comes back until they are there, an
   await broker.queue(`${queue}.dead`);
   await using service = await start({ queue, redisUrl: store.url });
   await store.kill();
-  const refund = command();
+  const [refund, locked] = [command(), command({ account: randomUUID() })];
   await broker.emit(queue, 'requested', refund);
-  await broker.until(async () => (await broker.waiting(queue + RETRY)) === 1);
-  expect(service.runs(refund.refundId)).toBe(0);
+  await broker.emit(queue, 'requested.locked', locked);
+  await broker.until(async () => (await broker.waiting(queue + RETRY)) === 2);
+  expect([service.runs(refund.refundId), service.runs(locked.refundId)]).toEqual([0, 0]);
   await store.restart();
-  await service.paid(refund.refundId);
+  await Promise.all([service.paid(refund.refundId), service.paid(locked.refundId)]);
   await expectDone(queue, [service]);
-  expect(service.runs(refund.refundId)).toBe(1);
+  expect([service.runs(refund.refundId), service.runs(locked.refundId)]).toEqual([1, 1]);
 });
 
 it('a message that its retry queue does not take stays with the broker: none is lost', async () => {

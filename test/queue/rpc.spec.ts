@@ -1,18 +1,25 @@
 import { randomUUID } from 'node:crypto';
-import { Logger } from '@nestjs/common';
+import { Body, Controller, Logger, type LoggerService, Post } from '@nestjs/common';
 import {
   ClientMqtt,
   ClientNats,
   type ClientProxy,
+  ClientProxyFactory,
   ClientRedis,
   ClientTCP,
+  MessagePattern,
+  type MicroserviceOptions,
   MqttRecordBuilder,
   NatsRecordBuilder,
+  Payload,
+  Transport,
 } from '@nestjs/microservices';
 import type { Redis } from 'ioredis';
+import { Idempotent } from 'nestjs-idempotent';
 import { lastValueFrom } from 'rxjs';
 import { freePort } from '../../sample-app/servers/ports.js';
 import type { Server } from '../../sample-app/servers/server-process.js';
+import { expectReplayOf, startApp, type TestApp } from '../support/http-app.js';
 import { startMosquitto, startNats } from '../support/message-servers.js';
 import { redisClient } from '../support/redis-client.js';
 import { sharedRedisUrl } from '../support/shared-servers.js';
@@ -164,6 +171,44 @@ describe.each(TRANSPORTS)('%s', (transport) => {
     });
   });
 
+  it('G61 tells that a lock is taken, and what has no name to lock', async () => {
+    const account = randomUUID();
+    const refund = command({ account, hold: true });
+    const first = send('pay.locked', refund);
+    const service = await Promise.any(
+      stage.services.map((candidate) => candidate.began(refund.refundId).then(() => candidate)),
+    );
+    expect(await send('pay.locked', command({ account }))).toEqual({
+      error: {
+        type: 'urn:nestjs-idempotent:lock-busy',
+        title: 'Another request holds the lock of this resource',
+        status: 409,
+        code: 'lock-busy',
+        retryAfterMs: expect.any(Number),
+      },
+    });
+    await service.go(refund.refundId);
+    await Promise.all([first, service.paid(refund.refundId)]);
+    expect(await paid(refund)).toBe(1);
+    expect(await send('pay.locked', command())).toMatchObject({ error: { code: 'lock-name-invalid' } });
+  });
+
+  if (transport === 'TCP') {
+    it('G12 tells that the lock was lost', async () => {
+      const refund = command({ account: randomUUID(), loses: true });
+      expect(await send('pay.losing', refund)).toMatchObject({ error: { status: 409, code: 'lock-lost' } });
+      expect(await paid(refund)).toBe(0);
+    });
+  }
+
+  it('a controller made per message runs once and is answered again with the same', async () => {
+    const refund = command();
+    const first = await send('pay.scoped', refund);
+    expect(first).toEqual({ refundId: refund.refundId, payout: 1, attempt: 1 });
+    expect(await send('pay.scoped', refund, 1)).toEqual(first);
+    expect(await paid(refund)).toBe(1);
+  });
+
   if (transport in RECORDS) {
     it('reads the key from a header of the message', async () => {
       const refund = command();
@@ -219,4 +264,90 @@ describe.each(TRANSPORTS)('%s', (transport) => {
     expect(answer).toMatchObject({ error: { status: 409, code: 'outcome-uncertain' } });
     expect(await paid(refund)).toBe(1);
   });
+});
+
+/** One process with an HTTP server and two microservices, of which one has what is global in the application. */
+describe('HTTP and messages in one application', () => {
+  const ran: string[] = [];
+
+  @Controller()
+  class Refunds {
+    @Post('refunds')
+    @Idempotent('{body.id}')
+    create(@Body() _body: object) {
+      return { http: ran.push('http') };
+    }
+
+    @MessagePattern('refund')
+    @Idempotent('{payload.id}')
+    pay(@Payload() _command: object) {
+      return { message: ran.push('message') };
+    }
+
+    @MessagePattern('refund.header')
+    @Idempotent()
+    byHeader(@Payload() _command: object) {
+      return ran.push('by header');
+    }
+
+    @MessagePattern('refund.optional')
+    @Idempotent('{payload.id}', { required: false })
+    optional(@Payload() _command: object) {
+      return ran.push('optional');
+    }
+  }
+
+  const errors: string[] = [];
+  const logger: LoggerService = {
+    log: () => undefined,
+    warn: () => undefined,
+    error: (message: unknown) => void errors.push(String(message)),
+  };
+  let app: TestApp;
+  let inheriting: ClientProxy;
+  let alone: ClientProxy;
+
+  beforeAll(async () => {
+    const tcp = async () => ({ transport: Transport.TCP as const, options: { port: await freePort() } });
+    const [first, second] = [await tcp(), await tcp()];
+    app = await startApp({
+      controllers: [Refunds],
+      logger,
+      setup: async (hybrid) => {
+        hybrid.connectMicroservice<MicroserviceOptions>(first, { inheritAppConfig: true });
+        hybrid.connectMicroservice<MicroserviceOptions>(second);
+        await hybrid.init();
+        await hybrid.startAllMicroservices();
+      },
+    });
+    [inheriting, alone] = [ClientProxyFactory.create(first), ClientProxyFactory.create(second)];
+  });
+  afterAll(async () => {
+    await Promise.all([inheriting.close(), alone.close()]);
+    await app.close();
+  });
+  beforeEach(() => void ran.splice(0));
+
+  it('G41 each handler runs once for a key, and knows nothing of the other', async () => {
+    const id = randomUUID();
+    const send = () => lastValueFrom(inheriting.send('refund', { id }));
+    const first = await app.post('/refunds', null, { id });
+    const messages = [await send(), await send()];
+    expectReplayOf(first, await app.post('/refunds', null, { id }));
+    expect(first.json).toEqual({ http: 1 });
+    expect(messages).toEqual([{ message: 2 }, { message: 2 }]);
+    expect(ran).toEqual(['http', 'message']);
+  });
+
+  it.each(['refund', 'refund.header', 'refund.optional'])(
+    'a message that passes no interceptor is refused, and the log tells what to do (%s)',
+    async (pattern) => {
+      const refused = lastValueFrom(alone.send(pattern, { id: randomUUID() }));
+      await expect(refused).rejects.toMatchObject({ message: 'Internal server error' });
+      expect(ran).toEqual([]);
+      expect(errors.at(-1)).toMatch(
+        /^IdempotencyOptionsError: @Idempotent on Refunds\..*inheritAppConfig: true/,
+      );
+    },
+  );
 });

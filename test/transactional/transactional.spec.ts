@@ -4,9 +4,10 @@ import {
   ConflictException,
   type ExecutionContext,
   HttpException,
+  Injectable,
   NotFoundException,
 } from '@nestjs/common';
-import { IdempotencyContext, IdempotencyService } from 'nestjs-idempotent';
+import { Idempotent, IdempotencyContext, IdempotencyService } from 'nestjs-idempotent';
 import { from, map, type Observable, of, race, switchMap, timer } from 'rxjs';
 import { type Flavour, MARIADB, POSTGRES, SQLITE } from '../stores/typeorm-flavours.js';
 import { eventually, expectProblem, expectReplayOf, Gate, PLATFORMS } from '../support/http-app.js';
@@ -267,6 +268,38 @@ on(DATABASES, 'transactional', () => {
     expect(await service.run(call, work)).toEqual({ value: 7n, replayed: false, attempt: 2 });
     expect(await service.run(call, work)).toEqual({ value: 7n, replayed: true, attempt: 2 });
     expect(await bank.payers(key)).toEqual(['second']);
+  });
+
+  it('a method of a provider, which no request leads to', async () => {
+    const errors: (Error | undefined)[] = [new Error('crash'), undefined, new NotFoundException('nobody')];
+    const wrote = new Gate();
+    const goOn = new Gate();
+    @Injectable()
+    class Payouts {
+      @Idempotent('{args.0}')
+      async pay(_account: string) {
+        const ctx = IdempotencyContext.current()!;
+        await pay(ctx, `by ${ctx.attempt}`);
+        const error = errors.shift();
+        if (error) throw error;
+        wrote.open();
+        await goOn.opened;
+        return { attempt: ctx.attempt };
+      }
+    }
+    const { app } = await bank.app(() => undefined, {}, { providers: [Payouts] });
+    const payouts = app.get(Payouts);
+    await expect(payouts.pay(key)).rejects.toThrow('crash');
+    const running = payouts.pay(key);
+    await wrote.opened;
+    expect(await bank.payers(key)).toEqual([]);
+    await expect(payouts.pay(key)).rejects.toMatchObject({ code: 'in-progress' });
+    goOn.open();
+    expect([await running, await payouts.pay(key)]).toEqual([{ attempt: 2 }, { attempt: 2 }]);
+    expect(await bank.payers(key)).toEqual(['by 2']);
+    key += '2';
+    for (const _ of ['the first', 'a replay']) await expect(payouts.pay(key)).rejects.toThrow('nobody');
+    expect([await bank.payers(key), errors]).toEqual([[], []]);
   });
 
   it('20 at once, each with a transaction of its own', async () => {
