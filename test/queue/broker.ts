@@ -1,6 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ChannelModel, type ConfirmChannel, connect, type Options } from 'amqplib';
 
+/** `redeliveryDelayMs` of the services, and the end of the name of a queue in which messages wait for so long. */
+export const REDELIVERY_MS = 200;
+export const RETRY = `.retry-${REDELIVERY_MS}ms`;
+
 /** A broker as its operator and other publishers see it. */
 export class Broker implements AsyncDisposable {
   private constructor(

@@ -7,13 +7,11 @@ import { Idempotent, IdempotencyModule, memoryStore } from 'nestjs-idempotent';
 import { type RabbitMqServer, startRabbitMq } from '../../sample-app/servers/rabbitmq.js';
 import { redisClient } from '../support/redis-client.js';
 import { sharedRedisUrl } from '../support/shared-servers.js';
-import { Broker } from './broker.js';
+import { Broker, REDELIVERY_MS, RETRY } from './broker.js';
 import { ConsumerProcess } from './consumer-process.js';
-import type { GolevelupSetup, PayCommand } from './fixtures/commands.js';
+import { command, type GolevelupSetup, type PayCommand } from './fixtures/commands.js';
 
 const LEASE_MS = 500;
-const REDELIVERY_MS = 200;
-const RETRY = `.retry-${REDELIVERY_MS}ms`;
 const DEAD = 'golevelup-dead';
 const QUEUES = ['golevelup-requested', 'golevelup-lasting', 'golevelup-locked', 'golevelup-pay'];
 
@@ -56,11 +54,6 @@ function start(): Promise<ConsumerProcess> {
   return ConsumerProcess.of('golevelup', { GOLEVELUP: JSON.stringify(setup) });
 }
 
-const command = (of: Partial<PayCommand> = {}): PayCommand => ({
-  refundId: randomUUID(),
-  amount: 500,
-  ...of,
-});
 const paid = ({ refundId }: PayCommand) => redis.llen(`paid:${refundId}`);
 const runs = ({ refundId }: PayCommand) =>
   services.reduce((count, service) => count + service.runs(refundId), 0);

@@ -1,30 +1,24 @@
 import { randomUUID } from 'node:crypto';
-import { Body, Controller, Logger, type LoggerService, Post } from '@nestjs/common';
+import { Logger } from '@nestjs/common';
 import {
   ClientMqtt,
   ClientNats,
   type ClientProxy,
-  ClientProxyFactory,
   ClientRedis,
   ClientTCP,
-  MessagePattern,
-  type MicroserviceOptions,
   MqttRecordBuilder,
   NatsRecordBuilder,
-  Payload,
-  Transport,
 } from '@nestjs/microservices';
 import type { Redis } from 'ioredis';
-import { Idempotent } from 'nestjs-idempotent';
 import { lastValueFrom } from 'rxjs';
 import { freePort } from '../../sample-app/servers/ports.js';
 import type { Server } from '../../sample-app/servers/server-process.js';
-import { expectReplayOf, startApp, type TestApp } from '../support/http-app.js';
 import { startMosquitto, startNats } from '../support/message-servers.js';
 import { redisClient } from '../support/redis-client.js';
 import { sharedRedisUrl } from '../support/shared-servers.js';
 import { ConsumerProcess } from './consumer-process.js';
-import type { PayCommand } from './fixtures/commands.js';
+import { command, type PayCommand } from './fixtures/commands.js';
+import { testHybridApplication } from './hybrid-application.js';
 
 const LEASE_MS = 500;
 const TRANSPORTS = ['TCP', 'REDIS', 'NATS', 'MQTT'] as const;
@@ -105,11 +99,6 @@ describe.each(TRANSPORTS)('%s', (transport) => {
     stage = stages.get(transport)!;
   });
 
-  const command = (of: Partial<PayCommand> = {}): PayCommand => ({
-    refundId: randomUUID(),
-    amount: 500,
-    ...of,
-  });
   /** What the caller gets: a value, or what Nest makes of an error. */
   const send = (pattern: string, payload: unknown, client = 0): Promise<any> =>
     lastValueFrom(stage.clients[client]!.send(pattern, payload)).catch((error: unknown) => ({ error }));
@@ -266,88 +255,6 @@ describe.each(TRANSPORTS)('%s', (transport) => {
   });
 });
 
-/** One process with an HTTP server and two microservices, of which one has what is global in the application. */
 describe('HTTP and messages in one application', () => {
-  const ran: string[] = [];
-
-  @Controller()
-  class Refunds {
-    @Post('refunds')
-    @Idempotent('{body.id}')
-    create(@Body() _body: object) {
-      return { http: ran.push('http') };
-    }
-
-    @MessagePattern('refund')
-    @Idempotent('{payload.id}')
-    pay(@Payload() _command: object) {
-      return { message: ran.push('message') };
-    }
-
-    @MessagePattern('refund.header')
-    @Idempotent()
-    byHeader(@Payload() _command: object) {
-      return ran.push('by header');
-    }
-
-    @MessagePattern('refund.optional')
-    @Idempotent('{payload.id}', { required: false })
-    optional(@Payload() _command: object) {
-      return ran.push('optional');
-    }
-  }
-
-  const errors: string[] = [];
-  const logger: LoggerService = {
-    log: () => undefined,
-    warn: () => undefined,
-    error: (message: unknown) => void errors.push(String(message)),
-  };
-  let app: TestApp;
-  let inheriting: ClientProxy;
-  let alone: ClientProxy;
-
-  beforeAll(async () => {
-    const tcp = async () => ({ transport: Transport.TCP as const, options: { port: await freePort() } });
-    const [first, second] = [await tcp(), await tcp()];
-    app = await startApp({
-      controllers: [Refunds],
-      logger,
-      setup: async (hybrid) => {
-        hybrid.connectMicroservice<MicroserviceOptions>(first, { inheritAppConfig: true });
-        hybrid.connectMicroservice<MicroserviceOptions>(second);
-        await hybrid.init();
-        await hybrid.startAllMicroservices();
-      },
-    });
-    [inheriting, alone] = [ClientProxyFactory.create(first), ClientProxyFactory.create(second)];
-  });
-  afterAll(async () => {
-    await Promise.all([inheriting.close(), alone.close()]);
-    await app.close();
-  });
-  beforeEach(() => void ran.splice(0));
-
-  it('G41 each handler runs once for a key, and knows nothing of the other', async () => {
-    const id = randomUUID();
-    const send = () => lastValueFrom(inheriting.send('refund', { id }));
-    const first = await app.post('/refunds', null, { id });
-    const messages = [await send(), await send()];
-    expectReplayOf(first, await app.post('/refunds', null, { id }));
-    expect(first.json).toEqual({ http: 1 });
-    expect(messages).toEqual([{ message: 2 }, { message: 2 }]);
-    expect(ran).toEqual(['http', 'message']);
-  });
-
-  it.each(['refund', 'refund.header', 'refund.optional'])(
-    'a message that passes no interceptor is refused, and the log tells what to do (%s)',
-    async (pattern) => {
-      const refused = lastValueFrom(alone.send(pattern, { id: randomUUID() }));
-      await expect(refused).rejects.toMatchObject({ message: 'Internal server error' });
-      expect(ran).toEqual([]);
-      expect(errors.at(-1)).toMatch(
-        /^IdempotencyOptionsError: @Idempotent on Refunds\..*inheritAppConfig: true/,
-      );
-    },
-  );
+  testHybridApplication();
 });

@@ -4,14 +4,12 @@ import { lastValueFrom } from 'rxjs';
 import type { DataSource } from 'typeorm';
 import { openMigrated, POSTGRES } from '../stores/typeorm-flavours.js';
 import { type FaultProxy, startProxy } from '../support/proxy.js';
-import type { Broker } from './broker.js';
+import { type Broker, REDELIVERY_MS, RETRY } from './broker.js';
 import { ConsumerProcess } from './consumer-process.js';
 import type { BookCommand, LedgerSetup } from './fixtures/commands.js';
 
 const LEASE_MS = 500;
-const REDELIVERY_MS = 200;
 const QUEUE = 'ledger';
-const RETRY = `${QUEUE}.retry-${REDELIVERY_MS}ms`;
 
 /** What is checked at the commit: closed refunds are refused, and others give way so often as they are told to. */
 const SCHEMA = `
@@ -76,7 +74,7 @@ export function testTransactionalMessages(brokerOf: () => { broker: Broker; url:
     return found.map(({ attempt }: { attempt: number }) => attempt);
   };
   const booked = (refund: BookCommand) => broker.until(async () => (await rows(refund)).length > 0);
-  const isPutBack = () => broker.until(async () => (await broker.waiting(RETRY)) > 0);
+  const isPutBack = () => broker.until(async () => (await broker.waiting(QUEUE + RETRY)) > 0);
 
   it('G51 a consumer killed between the row and the commit: another one books it, once', async () => {
     const refund = command({ hold: true });
@@ -136,7 +134,9 @@ export function testTransactionalMessages(brokerOf: () => { broker: Broker; url:
 
   // The last one: it ends the services.
   it('every refund was booked once, and no message is left behind', async () => {
-    await broker.until(async () => (await broker.waiting(QUEUE)) + (await broker.waiting(RETRY)) === 0);
+    await broker.until(
+      async () => (await broker.waiting(QUEUE)) + (await broker.waiting(QUEUE + RETRY)) === 0,
+    );
     await Promise.all(services.map(({ process }) => process.stop()));
     expect(await broker.waiting(QUEUE)).toBe(0);
     const twice = 'SELECT refund FROM ledger GROUP BY refund HAVING count(*) > 1';
