@@ -1,5 +1,6 @@
-import { IdempotencyError } from '../idempotency.errors.js';
-import type { ResultStore } from '../stores/result-store.js';
+import { IdempotencyError, leaseLost } from '../idempotency.errors.js';
+import type { ResultStore, StoredResponse } from '../stores/result-store.js';
+import type { StepRecord } from '../stores/step-store.js';
 import type { StoreTransaction } from '../stores/store-transactions.js';
 import { BackendUnavailableError, within } from './backend.js';
 
@@ -9,37 +10,59 @@ export interface CommittedClaim {
   readonly id: string;
   readonly token: string;
   readonly leaseMs: number;
+  readonly retentionMs: number;
   readonly backendTimeoutMs: number;
 }
 
-/** What ends a transaction. */
-export interface LastStatement {
-  /** Changes the record, or adds to it; its row is locked from then on. @returns whether the token still owns it. */
-  readonly execute: () => Promise<boolean>;
-  /** Whether what it did is in the store, while the token owns the record no more. */
-  readonly isInStore: () => Promise<boolean>;
-  /** The same, while the token owns the running record. */
-  readonly isInStoreRunning: () => Promise<boolean>;
+/**
+ * The end of a call's transaction: the answer, guarded by the token, and the commit.
+ *
+ * Both may travel in one message, and of a message without an answer nobody knows whether it was executed, or will be
+ * yet. So the key is given back first. If that finds the record running under the token, what is still on its way will not
+ * find the token any more, and commits nothing. If the message came first, it has the row locked: giving back waits for
+ * the end of the transaction, and finds the record completed.
+ *
+ * @returns false: somebody else owns the record; the transaction was rolled back.
+ * @throws IdempotencyError `transaction-conflict` (worth running again), `transaction-failed`, `unavailable`: nothing
+ * was committed. `outcome-uncertain`: nobody knows, the store does not answer either.
+ */
+export async function commitAnswer(
+  transaction: StoreTransaction,
+  claim: CommittedClaim,
+  response: StoredResponse,
+): Promise<boolean> {
+  const { store, id, token, backendTimeoutMs, retentionMs } = claim;
+  try {
+    const isMine = await within(backendTimeoutMs, 'The transaction', () =>
+      transaction.complete(id, token, response, retentionMs),
+    );
+    if (!isMine) await transaction.rollback();
+    return isMine;
+  } catch (error) {
+    if (transaction.hasAnswered(causeOf(error))) throw await rolledBack(transaction, error);
+    await transaction.rollback();
+    const isGivenBack = await findOut(claim, error, () => store.release(id, token, 'keep', retentionMs));
+    if (isGivenBack) throw new IdempotencyError('unavailable', { retryAfterMs: 1_000, cause: error });
+    const record = await findOut(claim, error, () => store.find(id));
+    return record?.state === 'completed' && record.token === token;
+  }
 }
 
 /**
- * The end of a transaction: its last statement, guarded by the token, and the commit.
+ * The end of a step's transaction. Its statement is executed before the commit is sent, and locks the record's row; so a
+ * commit without an answer is found out about by a renewal of the claim, which waits for its end.
  *
- * A commit without an answer may have been executed, or may yet be. That is found out by a renewal of the claim: the
- * transaction has the record's row locked, so the renewal waits for its end, and then says what has become of it.
- *
- * @returns false: somebody else owns the record; the transaction was rolled back.
- * @throws IdempotencyError `transaction-conflict` (worth running again), `transaction-failed`, `unavailable`: rolled
- * back. `outcome-uncertain`: nobody knows, the store does not answer either.
+ * @returns, @throws as `commitAnswer`; and `lease-lost`.
  */
-export async function commitWith(
+export async function commitStep(
   transaction: StoreTransaction,
-  last: LastStatement,
   claim: CommittedClaim,
+  step: StepRecord,
 ): Promise<boolean> {
-  const bounded = <T>(work: () => Promise<T>) => within(claim.backendTimeoutMs, 'The transaction', work);
+  const { store, id, token, leaseMs, backendTimeoutMs } = claim;
+  const bounded = <T>(work: () => Promise<T>) => within(backendTimeoutMs, 'The transaction', work);
   try {
-    if (!(await bounded(last.execute))) {
+    if (!(await bounded(() => transaction.recordStep(id, token, step)))) {
       await transaction.rollback();
       return false;
     }
@@ -52,18 +75,18 @@ export async function commitWith(
   } catch (error) {
     if (transaction.hasAnswered(causeOf(error))) throw await rolledBack(transaction, error);
     await transaction.rollback();
-    return (await hasCommitted(last, claim, error)) || Promise.reject(conflict(error));
+    const [isMine] = await findOut(claim, error, () => store.renew([{ id, token }], leaseMs));
+    if (!isMine) throw leaseLost();
+    const steps = await findOut(claim, error, () => store.steps!.list(id));
+    if (!steps.some(({ name }) => name === step.name)) throw conflict(error);
+    return true;
   }
 }
 
 /** @throws IdempotencyError `outcome-uncertain` when that cannot be told. */
-async function hasCommitted(last: LastStatement, claim: CommittedClaim, cause: unknown): Promise<boolean> {
-  const { store, id, token, leaseMs, backendTimeoutMs } = claim;
+async function findOut<T>(claim: CommittedClaim, cause: unknown, ask: () => Promise<T>): Promise<T> {
   try {
-    return await within(backendTimeoutMs, `Store ${store.name}`, async () => {
-      const [isMine] = await store.renew([{ id, token }], leaseMs);
-      return isMine ? last.isInStoreRunning() : last.isInStore();
-    });
+    return await within(claim.backendTimeoutMs, `Store ${claim.store.name}`, ask);
   } catch {
     throw new IdempotencyError('outcome-uncertain', {
       detail: 'The database did not say whether it committed. Ask again: the record tells.',

@@ -4,7 +4,7 @@ import type { StepRecord, StepStore, StoredStep } from '../stores/step-store.js'
 import type { StoreTransaction } from '../stores/store-transactions.js';
 import { leaseLost, StepError } from '../idempotency.errors.js';
 import { BackendUnavailableError, pause, within } from './backend.js';
-import { type CommittedClaim, commitWith } from './commit.js';
+import { commitAnswer, commitStep, type CommittedClaim } from './commit.js';
 import type { Lease } from './lease.js';
 import type { LeaseKeeper } from './lease-keeper.js';
 import type { CallIdentity, CallPolicy, EngineCounters, EngineLog } from './policy.js';
@@ -101,40 +101,15 @@ export class Ownership {
     return mine ? this.completed(response) : this.superseded();
   }
 
-  /** Records the answer as the last statement of a transaction, and commits. @throws as `commitWith`. */
+  /** Records the answer as the last statement of a transaction, and commits. @throws as `commitAnswer`. */
   async commit(transaction: StoreTransaction, response: StoredResponse): Promise<Settlement> {
-    const { id } = this.identity;
-    const { token } = this.lease;
-    const { store } = this.support;
-    const isMine = await commitWith(
-      transaction,
-      {
-        execute: () => transaction.complete(id, token, response, this.policy.retentionMs),
-        isInStore: async () => {
-          const record = await store.find(id);
-          return record?.state === 'completed' && record.token === token;
-        },
-        isInStoreRunning: () => Promise.resolve(false),
-      },
-      this.claim,
-    );
+    const isMine = await commitAnswer(transaction, this.claim, response);
     return isMine ? this.completed(response) : this.superseded();
   }
 
-  /** Writes a step as the last statement of a transaction, and commits. @throws as `commitWith`, and `lease-lost`. */
+  /** Writes a step as the last statement of a transaction, and commits. @throws as `commitStep`, and `lease-lost`. */
   async commitStep(transaction: StoreTransaction, step: StepRecord): Promise<void> {
-    const steps = this.stepStore;
-    const { id } = this.identity;
-    const isMine = await commitWith(
-      transaction,
-      {
-        execute: () => transaction.recordStep(id, this.lease.token, step),
-        isInStore: () => Promise.reject(leaseLost()),
-        isInStoreRunning: async () => (await steps.list(id)).some(({ name }) => name === step.name),
-      },
-      this.claim,
-    );
-    if (isMine) return;
+    if (await commitStep(transaction, this.claim, step)) return;
     this.lease.lose();
     throw leaseLost();
   }
@@ -293,9 +268,9 @@ export class Ownership {
   }
 
   private get claim(): CommittedClaim {
-    const { leaseMs, backendTimeoutMs } = this.policy;
+    const { leaseMs, retentionMs, backendTimeoutMs } = this.policy;
     const { store } = this.support;
-    return { store, id: this.identity.id, token: this.lease.token, leaseMs, backendTimeoutMs };
+    return { store, id: this.identity.id, token: this.lease.token, leaseMs, retentionMs, backendTimeoutMs };
   }
 
   private async superseded(): Promise<Settlement> {

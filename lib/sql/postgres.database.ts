@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { DataSource } from 'typeorm';
 import { surviveLastWords } from './last-words.js';
+import { PostgresTransaction, type Statement } from './postgres-transaction.js';
 import {
   answered,
   CalledOffError,
@@ -8,6 +9,7 @@ import {
   type Parameter,
   property,
   type Result,
+  type Run,
   SqlDatabase,
   type SqlStatement,
   type Wanted,
@@ -32,11 +34,6 @@ interface PostgresRunner {
   releasePostgresConnection(error: Error): Promise<void>;
 }
 
-interface Statement {
-  readonly text: string;
-  readonly name: string;
-}
-
 interface Reply {
   readonly rows: unknown[];
   readonly rowCount: number | null;
@@ -54,6 +51,7 @@ export class PostgresDatabase extends SqlDatabase {
   readonly micros = 'floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint';
   #leastIsolation: Promise<'READ COMMITTED' | undefined> | undefined;
   readonly #statements = new Map<string, Statement | string>();
+  readonly #lastStatements = new Map<string, Statement>();
 
   /**
    * @param named whether statements are sent under a name, so that a connection plans each only once.
@@ -98,13 +96,15 @@ export class PostgresDatabase extends SqlDatabase {
   async lend(): Promise<Lent> {
     surviveLastWords(this.pool);
     const runner = this.dataSource.createQueryRunner('master');
-    await runner.connect();
+    const transaction = await PostgresTransaction.on(runner);
     const { releasePostgresConnection } = runner as unknown as Partial<PostgresRunner>;
     const giveBack = (isBroken: boolean) =>
       isBroken && releasePostgresConnection
         ? releasePostgresConnection.call(runner, new Error('The connection is in an unknown state'))
         : runner.release();
-    return { runner, giveBack };
+    const last: Run | undefined =
+      transaction && ((sql, parameters) => transaction.last(this.#lastStatement(sql), parameters));
+    return { runner, last, giveBack };
   }
 
   /** To say it costs a round trip, and it is the default nearly everywhere: so that is asked, once. */
@@ -182,13 +182,30 @@ export class PostgresDatabase extends SqlDatabase {
   #statement(sql: string): Statement | string {
     let statement = this.#statements.get(sql);
     if (!statement) {
-      let count = 0;
-      const text = sql.replaceAll('?', () => `$${++count}`);
-      // By its content: another version of this package on the same connection has other names.
-      const name = `idempotent_${createHash('sha1').update(text).digest('hex')}`;
-      statement = this.named ? { text, name } : text;
+      const text = numbered(sql);
+      statement = this.named ? { text, name: nameOf(text) } : text;
       this.#statements.set(sql, statement);
     }
     return statement;
   }
+
+  #lastStatement(sql: string): Statement {
+    let statement = this.#lastStatements.get(sql);
+    if (!statement) {
+      const text = PostgresTransaction.insisting(numbered(sql));
+      statement = { text, name: this.named ? nameOf(text) : undefined };
+      this.#lastStatements.set(sql, statement);
+    }
+    return statement;
+  }
+}
+
+function numbered(sql: string): string {
+  let count = 0;
+  return sql.replaceAll('?', () => `$${++count}`);
+}
+
+/** By its content: another version of this package on the same connection has other names. */
+function nameOf(text: string): string {
+  return `idempotent_${createHash('sha1').update(text).digest('hex')}`;
 }

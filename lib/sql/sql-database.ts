@@ -22,6 +22,11 @@ export type Run = <R>(sql: string, parameters: readonly Parameter[]) => Promise<
 /** A connection of TypeORM's for one transaction. */
 export interface Lent {
   readonly runner: QueryRunner;
+  /**
+   * Where the database takes both in one message: runs a statement, and commits if it affects a row. Else nothing is
+   * committed, and the transaction is to be rolled back.
+   */
+  readonly last?: Run | undefined;
   /** @param isBroken nobody knows what state it is in: it is closed instead of being used again. */
   giveBack(isBroken: boolean): Promise<void>;
 }

@@ -28,15 +28,20 @@ export interface StoreTransactions {
 
 /**
  * One transaction: the application's writes through `manager`, and last of all the record's completion or its step. It
- * ends by exactly one of `commit` and `rollback`; from then on `manager` refuses everything.
+ * ends by exactly one of `complete`, `commit` and `rollback`; from then on `manager` refuses everything.
  */
 export interface StoreTransaction {
   readonly manager: TransactionManager;
 
-  /** As `ResultStore.complete`: false when the token does not own the record any more. Refuses `manager` from now on. */
+  /**
+   * As `ResultStore.complete`, and commits. Refuses `manager` from now on.
+   *
+   * @returns false: the token does not own the record any more. Nothing was committed, nor will be; roll it back.
+   * @throws when it did not commit, or when nobody knows; see `hasAnswered`.
+   */
   complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean>;
 
-  /** As `StepStore.record`. Refuses `manager` from now on. */
+  /** As `StepStore.record`; `commit` follows. Refuses `manager` from now on. */
   recordStep(id: string, token: string, step: StepRecord): Promise<boolean>;
 
   /** @throws when it did not commit, or when nobody knows; see `hasAnswered`. */
@@ -48,6 +53,6 @@ export interface StoreTransaction {
   /** Whether the transaction is a victim of others and worth being run again: by this error, or by one before it. */
   gaveWay(error: unknown): boolean;
 
-  /** Whether an error of `commit` is the database's word that it did not. Else nobody knows. */
+  /** Whether it is certain after an error of `complete` or `commit` that nothing was committed. Else nobody knows. */
   hasAnswered(error: unknown): boolean;
 }

@@ -14,7 +14,9 @@ export type ProxyMode =
   /** The server gets the request and does the work; its reply is swallowed and the client's socket destroyed. */
   | { readonly kind: 'cut-reply'; readonly matching: (chunk: Buffer) => boolean; readonly once: boolean }
   /** The client's socket is destroyed and the server never gets the request. */
-  | { readonly kind: 'cut-request'; readonly matching: (chunk: Buffer) => boolean; readonly once: boolean };
+  | { readonly kind: 'cut-request'; readonly matching: (chunk: Buffer) => boolean; readonly once: boolean }
+  /** The client's socket is destroyed; the server gets the request when it is delivered. */
+  | { readonly kind: 'hold-request'; readonly matching: (chunk: Buffer) => boolean; readonly once: boolean };
 
 export interface CutOptions {
   matching?: Matching;
@@ -34,6 +36,7 @@ export class FaultProxy implements AsyncDisposable {
   #mode: ProxyMode = { kind: 'pass' };
   #cuts = 0;
   #waiting: (() => void)[] = [];
+  #held: (() => void)[] = [];
 
   /** @param targetPort of the server behind. */
   constructor(
@@ -99,6 +102,16 @@ export class FaultProxy implements AsyncDisposable {
     this.#change({ kind: 'cut-request', matching: predicateOf(matching), once });
   }
 
+  /** The connection is reset, and the request is still on its way: the server gets it at `deliver`. */
+  holdRequest({ matching, once = true }: CutOptions = {}): void {
+    this.#change({ kind: 'hold-request', matching: predicateOf(matching), once });
+  }
+
+  /** What was held arrives now. */
+  deliver(): void {
+    for (const send of this.#held.splice(0)) send();
+  }
+
   /** Resolves at the next cut. */
   nextCut(): Promise<void> {
     return new Promise((resolve) => this.#waiting.push(resolve));
@@ -115,6 +128,7 @@ export class FaultProxy implements AsyncDisposable {
       client.resetAndDestroy();
       server.resetAndDestroy();
     }
+    this.#held = [];
   }
 
   async close(): Promise<void> {
@@ -146,13 +160,21 @@ export class FaultProxy implements AsyncDisposable {
     client.setNoDelay(true);
     server.setNoDelay(true);
     let cutNextReply = false;
+    let isHeld = false;
     const toServer = new Direction(server);
     const toClient = new Direction(client);
 
     client.on('data', (chunk) => {
       const mode = this.#mode;
-      if ((mode.kind === 'cut-reply' || mode.kind === 'cut-request') && mode.matching(chunk)) {
+      if ('matching' in mode && mode.matching(chunk)) {
         if (mode.once) this.#mode = { kind: 'pass' };
+        if (mode.kind === 'hold-request') {
+          isHeld = true;
+          this.#held.push(() => server.end(chunk));
+          client.resetAndDestroy();
+          this.#countCut();
+          return;
+        }
         if (mode.kind === 'cut-request') {
           client.resetAndDestroy();
           server.destroy();
@@ -177,6 +199,7 @@ export class FaultProxy implements AsyncDisposable {
       socket.on('error', () => undefined);
     }
     client.on('close', () => {
+      if (isHeld) return;
       if (cutNextReply) server.end();
       else server.destroy();
     });

@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis';
 import mysql from 'mysql2/promise';
 import pg from 'pg';
+import { eventually } from './eventually.js';
 import { type FaultProxy, startProxy } from './proxy.js';
 import { redisClient } from './redis-client.js';
 import { sharedMariaDb, sharedPostgres, sharedRedisUrl } from './shared-servers.js';
@@ -44,6 +45,16 @@ it('cut-request keeps the request from the server', async () => {
   proxy.cutRequest({ matching: (chunk) => chunk.includes('incr') });
   await expect(client.incr('count')).rejects.toThrow();
   expect(await direct.get('count')).toBeNull();
+});
+
+it('hold-request resets the connection, and the request arrives late', async () => {
+  await using proxy = await startProxy(targetPort);
+  const client = await through(proxy);
+  proxy.holdRequest({ matching: 'incr' });
+  await expect(client.incr('count')).rejects.toThrow();
+  expect(await direct.get('count')).toBeNull();
+  proxy.deliver();
+  await eventually(async () => (await direct.get('count')) === '1', 'the late request');
 });
 
 it('cuts again and again without once', async () => {

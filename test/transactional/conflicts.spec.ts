@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { IdempotencyService, memoryStore } from 'nestjs-idempotent';
 import { MARIADB, POSTGRES, SQLITE } from '../stores/typeorm-flavours.js';
 import { expectProblem, Gate, startApp } from '../support/http-app.js';
+import { eventually } from '../support/eventually.js';
 import { startProxy } from '../support/proxy.js';
 import { Bank, pay, type Work } from './transactional-app.js';
 
@@ -134,19 +135,47 @@ describe.each([POSTGRES, MARIADB])('$name', (flavour) => {
     await proxy.close();
   });
 
-  it('a commit that never arrived: nothing was done, and it is run again', async () => {
+  it('a commit that never arrived: nothing was done, and the next attempt does it', async () => {
     const { url } = bank.options as { url: string };
     const proxy = await startProxy(Number(new URL(url).port));
     let runs = 0;
     const app = await bank.app(() => undefined, {}, { sql: { url: proxy.url(url) } });
     const service = app.app.get(IdempotencyService);
-    const { value } = await service.run({ scope: 'pay', key }, async (ctx) => {
-      await pay(ctx, `run ${++runs}`);
-      if (runs === 1) proxy.cutRequest({ matching: 'COMMIT' });
-      return ctx.attempt;
-    });
-    expect([value, runs, proxy.cuts]).toEqual([1, 2, 1]);
+    const run = () =>
+      service.run({ scope: 'pay', key }, async (ctx) => {
+        await pay(ctx, `run ${++runs}`);
+        if (runs === 1) proxy.cutRequest({ matching: 'COMMIT' });
+        return ctx.attempt;
+      });
+    await expect(run()).rejects.toMatchObject({ code: 'unavailable' });
+    expect(await bank.payers(key)).toEqual([]);
+    expect(await run()).toMatchObject({ value: 2, attempt: 2 });
+    expect([runs, proxy.cuts]).toEqual([2, 1]);
     expect(await bank.payers(key)).toEqual(['run 2']);
+    await proxy.close();
+  });
+
+  it('G15 G52 a commit that arrives after its owner was told that nobody knows: one payout, one answer', async () => {
+    const { url } = bank.options as { url: string };
+    const proxy = await startProxy(Number(new URL(url).port));
+    let runs = 0;
+    const work: Work = async (ctx) => {
+      await pay(ctx, `run ${++runs}`);
+      if (runs === 1) proxy.holdRequest({ matching: 'COMMIT' });
+      return `run ${runs}`;
+    };
+    const app = await bank.app(work, { backendTimeoutMs: 500 }, { sql: { url: proxy.url(url) } });
+    const refused = await app.post('/pay', key, {});
+    // MariaDB has executed the statement before, and the record is its own until the end of the transaction.
+    const isOnItsWay = flavour === MARIADB;
+    expect(refused.json.code).toBe(isOnItsWay ? 'outcome-uncertain' : 'unavailable');
+    proxy.deliver();
+    if (isOnItsWay) await eventually(async () => (await bank.payers(key)).length > 0, 'the late commit');
+    else await sleep(300);
+    const answer = await app.post('/pay', key, {});
+    const payer = isOnItsWay ? 'run 1' : 'run 2';
+    expect([answer.status, answer.text]).toEqual([201, payer]);
+    expect(await bank.payers(key)).toEqual([payer]);
     await proxy.close();
   });
 

@@ -40,9 +40,15 @@ class FollowedTransaction implements StoreTransaction {
     return this.transaction.manager;
   }
 
-  complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
-    this.follow = () => this.other.complete(id, token, response, retentionMs);
-    return this.transaction.complete(id, token, response, retentionMs);
+  async complete(
+    id: string,
+    token: string,
+    response: StoredResponse,
+    retentionMs: number,
+  ): Promise<boolean> {
+    const isMine = await this.transaction.complete(id, token, response, retentionMs);
+    if (isMine) this.other.complete(id, token, response, retentionMs).catch(() => undefined);
+    return isMine;
   }
 
   recordStep(id: string, token: string, step: StepRecord): Promise<boolean> {

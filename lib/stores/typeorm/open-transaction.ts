@@ -1,6 +1,13 @@
 import type { EntityManager, QueryRunner } from 'typeorm';
 import { guardedRunner } from '../../sql/guarded-runner.js';
-import { answered, type Lent, property, type Run } from '../../sql/sql-database.js';
+import {
+  answered,
+  type Lent,
+  type Parameter,
+  property,
+  type Result,
+  type Run,
+} from '../../sql/sql-database.js';
 import type { StoredResponse } from '../result-store.js';
 import type { StepRecord } from '../step-store.js';
 import type { IsolationLevel, StoreTransaction } from '../store-transactions.js';
@@ -8,6 +15,10 @@ import type { Dialect } from './dialects/dialect.js';
 
 /** A connection that does not take a rollback within this is given up, in milliseconds. */
 const ROLLBACK_MS = 1_000;
+
+const OVER =
+  'The transaction of this idempotent call is over: its answer was recorded, or its key was lost. ' +
+  'Await all that is written before the handler returns';
 
 /** A transaction on a connection of the application's DataSource. */
 export class OpenTransaction implements StoreTransaction {
@@ -18,6 +29,7 @@ export class OpenTransaction implements StoreTransaction {
   /** The database has ended the transaction in favour of others; statements now would commit by themselves. */
   #endedBy: unknown;
   #sawConflict = false;
+  #mayBeCommitted = false;
 
   private constructor(
     private readonly dialect: Dialect,
@@ -44,8 +56,11 @@ export class OpenTransaction implements StoreTransaction {
     }
   }
 
-  complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
-    return this.#last(() => this.dialect.completeBy(this.#run, id, token, response, Math.ceil(retentionMs)));
+  async complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
+    const { last } = this.lent;
+    const run: Run = (sql, parameters) =>
+      last ? this.#committing(() => last(sql, parameters)) : this.#thenCommit(sql, parameters);
+    return this.#last(() => this.dialect.completeBy(run, id, token, response, Math.ceil(retentionMs)));
   }
 
   recordStep(id: string, token: string, step: StepRecord): Promise<boolean> {
@@ -55,6 +70,7 @@ export class OpenTransaction implements StoreTransaction {
   async commit(): Promise<void> {
     this.#state = 'ending';
     if (this.#endedBy) throw this.#endedBy;
+    this.#mayBeCommitted = true;
     await this.#runner.commitTransaction();
     this.#state = 'over';
     await this.lent.giveBack(false);
@@ -79,7 +95,33 @@ export class OpenTransaction implements StoreTransaction {
 
   hasAnswered(error: unknown): boolean {
     const cause = driverError(error);
-    return isAnswer(cause) && !this.dialect.database.isDisconnect(cause);
+    return !this.#mayBeCommitted || (isAnswer(cause) && !this.dialect.database.isDisconnect(cause));
+  }
+
+  async #thenCommit<R>(sql: string, parameters: readonly Parameter[]): Promise<Result<R>> {
+    const result = await this.#run<R>(sql, parameters);
+    // Rolled back while it was waited for.
+    if (this.#isOver) throw new Error(OVER);
+    if (result.affected > 0) await this.commit();
+    return result;
+  }
+
+  /** What TypeORM's `commitTransaction` does, with `commit` in place of the statement. */
+  async #committing<R>(commit: () => Promise<Result<R>>): Promise<Result<R>> {
+    const { broadcaster } = this.#runner;
+    await broadcaster.broadcast('BeforeTransactionCommit');
+    if (this.#isOver) throw new Error(OVER);
+    this.#mayBeCommitted = true;
+    const result = await commit();
+    if (result.affected === 0) return result;
+    this.#state = 'over';
+    await broadcaster.broadcast('AfterTransactionCommit').finally(() => this.lent.giveBack(false));
+    return result;
+  }
+
+  /** By a rollback, which may come at any time. */
+  get #isOver(): boolean {
+    return this.#state === 'over';
   }
 
   async #last(work: () => Promise<boolean>): Promise<boolean> {
@@ -96,10 +138,7 @@ export class OpenTransaction implements StoreTransaction {
   #check(): void {
     if (this.#endedBy) throw this.#endedBy;
     if (this.#state === 'open') return;
-    throw new Error(
-      'The transaction of this idempotent call is over: its answer was recorded, or its key was lost. ' +
-        'Await all that is written before the handler returns',
-    );
+    throw new Error(OVER);
   }
 
   #failed(error: unknown): void {
