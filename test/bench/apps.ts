@@ -85,8 +85,10 @@ export async function moduleOf(name: string, servers: Servers): Promise<DynamicM
     case 'floor-redis':
       return { module: AppModule, controllers: [intercepted(new RedisOnly(new Redis(redisUrl)))] };
     case 'floor-transaction':
+    case 'floor-by-hand':
     case 'plain-transaction':
     case 'transactional':
+    case 'transactional-named':
       return transactionModule(name, postgresUrl);
     case 'floor-redis-postgres': {
       const pool = new pg.Pool({ connectionString: postgresUrl });

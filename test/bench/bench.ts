@@ -6,12 +6,14 @@
  *   --seconds <n>   of each measurement in a round (default 0.8)
  *   --only <names>  comma-separated variants, besides the bare handler
  *   --json          nothing but the numbers
+ *   --rtt <ms>      PostgreSQL is so far away: what a round trip takes besides, at least 2 (default: on this machine)
  *   --profile <dir> writes a CPU profile of every app there
  *
  * Times are never asserted: on a machine that does other things as well only ratios inside a round say anything.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { startProxy } from 'nestjs-idempotent/testing';
 import { startPostgres, startRedis } from '../../sample-app/servers/servers.js';
 import { Child } from './child.js';
 import { type Commands, commandsDuring, COUNTING, startCounting, stopCounting } from './commands.js';
@@ -78,6 +80,7 @@ const { values: options } = parseArgs({
     seconds: { type: 'string', default: '0.8' },
     only: { type: 'string' },
     json: { type: 'boolean', default: false },
+    rtt: { type: 'string' },
     profile: { type: 'string' },
   },
 });
@@ -92,7 +95,10 @@ function say(what: string): void {
 await using redis = await startRedis();
 await using postgres = await startPostgres({ args: COUNTING });
 await startCounting(postgres.url);
-const servers: Servers = { redisUrl: redis.url, postgresUrl: postgres.url };
+await using distance = await startProxy(postgres.port);
+if (options.rtt) distance.delay(Number(options.rtt) / 2);
+const postgresUrl = options.rtt ? distance.url(postgres.url) : postgres.url;
+const servers: Servers = { redisUrl: redis.url, postgresUrl };
 const load = await Child.start('./load.js');
 const contestants: Contestant[] = [];
 for (const variant of VARIANTS) {

@@ -1,16 +1,26 @@
 /** The same handler, which writes a row: in a plain transaction, and in one that its answer is recorded in. */
-import { Body, Controller, type DynamicModule, Module, Post } from '@nestjs/common';
+import { randomUUID } from 'node:crypto';
+import {
+  Body,
+  ConflictException,
+  Controller,
+  type DynamicModule,
+  Headers,
+  Module,
+  Post,
+} from '@nestjs/common';
 import { IdempotencyContext, IdempotencyCtx, IdempotencyModule, Idempotent } from 'nestjs-idempotent';
 import { idempotencyEntities, typeOrmStore } from 'nestjs-idempotent/stores/typeorm';
 import { DataSource, type EntityManager } from 'typeorm';
-import { LEDGER_TABLE } from './variants.js';
+import { TRANSACTION_TABLES } from './variants.js';
 
 interface Payment {
   readonly amount: number;
   readonly currency: string;
 }
 
-export type TransactionVariant = 'floor-transaction' | 'plain-transaction' | 'transactional';
+export type TransactionVariant =
+  'floor-transaction' | 'floor-by-hand' | 'plain-transaction' | 'transactional' | 'transactional-named';
 
 @Module({})
 class TransactionModule {}
@@ -22,11 +32,12 @@ export async function transactionModule(variant: TransactionVariant, url: string
     entities: idempotencyEntities('postgres'),
     synchronize: true,
   }).initialize();
-  await dataSource.query(LEDGER_TABLE);
+  await dataSource.query(TRANSACTION_TABLES);
   const module = { module: TransactionModule, controllers: [controllerOf(variant, dataSource)] };
-  if (variant === 'floor-transaction') return module;
-  const transactional = variant === 'transactional';
-  const options = { principal: () => 'acme', store: typeOrmStore({ dataSource }), transactional };
+  if (variant.startsWith('floor')) return module;
+  const transactional = variant.startsWith('transactional');
+  const store = typeOrmStore({ dataSource, preparedStatements: variant === 'transactional-named' });
+  const options = { principal: () => 'acme', store, transactional };
   return { ...module, imports: [IdempotencyModule.forRoot(options)] };
 }
 
@@ -34,6 +45,33 @@ async function write(manager: EntityManager, { amount, currency }: Payment): Pro
   const sql = 'INSERT INTO ledger (amount, currency) VALUES ($1, $2) RETURNING id';
   const [{ id }] = await manager.query<[{ id: string }]>(sql, [amount, currency]);
   return { id, amount, currency, status: 'paid' };
+}
+
+/** The least that runs once: no fingerprint, no renewal, no headers. A replay is not told from a first answer. */
+async function onceByHand(dataSource: DataSource, key: string, payment: Payment): Promise<object> {
+  const token = randomUUID();
+  const claimed = await dataSource.query<unknown[]>(
+    `INSERT INTO claim (key, token, lease_until) VALUES ($1, $2, now() + interval '30 s')
+     ON CONFLICT (key) DO NOTHING RETURNING key`,
+    [key, token],
+  );
+  if (claimed.length === 0) {
+    const [stored] = await dataSource.query<{ answer: string | null }[]>(
+      'SELECT answer FROM claim WHERE key = $1',
+      [key],
+    );
+    if (!stored?.answer) throw new ConflictException();
+    return JSON.parse(stored.answer);
+  }
+  return dataSource.transaction(async (manager) => {
+    const answer = await write(manager, payment);
+    const [, completed] = await manager.query<[unknown, number]>(
+      'UPDATE claim SET answer = $3 WHERE key = $1 AND token = $2',
+      [key, token, JSON.stringify(answer)],
+    );
+    if (completed === 0) throw new ConflictException();
+    return answer;
+  });
 }
 
 function controllerOf(variant: TransactionVariant, dataSource: DataSource) {
@@ -45,6 +83,14 @@ function controllerOf(variant: TransactionVariant, dataSource: DataSource) {
     @Post('payments')
     pay(@Body() payment: Payment): Promise<object> {
       return inPlainTransaction(payment);
+    }
+  }
+
+  @Controller()
+  class ByHandController {
+    @Post('payments')
+    pay(@Headers('idempotency-key') key: string, @Body() payment: Payment): Promise<object> {
+      return onceByHand(dataSource, key, payment);
     }
   }
 
@@ -63,5 +109,6 @@ function controllerOf(variant: TransactionVariant, dataSource: DataSource) {
       return ctx.isTransactional ? write(ctx.manager, payment) : inPlainTransaction(payment);
     }
   }
+  if (variant === 'floor-by-hand') return ByHandController;
   return variant === 'floor-transaction' ? FloorController : IdempotentController;
 }

@@ -40,8 +40,22 @@ export const VARIANTS: readonly Variant[] = [
     needs: ['postgres'],
   },
   {
+    name: 'floor-by-hand',
+    label: 'the same with a claim and a completion by hand',
+    isFew: true,
+    floor: 'floor-transaction',
+    needs: ['postgres'],
+  },
+  {
     name: 'plain-transaction',
     label: 'typeOrmStore, handler in a plain transaction',
+    floor: 'floor-transaction',
+    needs: ['postgres'],
+  },
+  {
+    name: 'transactional-named',
+    label: 'the same, preparedStatements: true',
+    isFew: true,
     floor: 'floor-transaction',
     needs: ['postgres'],
   },
@@ -71,8 +85,14 @@ export const FLOOR_TABLE = `CREATE TABLE payment_answer (
   created_at timestamptz NOT NULL DEFAULT now()
 )`;
 
-/** What the handlers with a transaction write. */
-export const LEDGER_TABLE = `CREATE TABLE IF NOT EXISTS ledger (
+/** What the handlers with a transaction write, and who does by hand what makes them idempotent. */
+export const TRANSACTION_TABLES = `CREATE TABLE IF NOT EXISTS claim (
+  key text PRIMARY KEY,
+  token text NOT NULL,
+  lease_until timestamptz NOT NULL,
+  answer text
+);
+CREATE TABLE IF NOT EXISTS ledger (
   id bigserial PRIMARY KEY,
   amount integer NOT NULL,
   currency text NOT NULL
