@@ -5,7 +5,7 @@ import { within } from '../engine/backend.js';
 import { IdempotencyEngine } from '../engine/engine.js';
 import { type GivenAnswer, responseOf } from '../idempotency.answer.js';
 import { IDEMPOTENCY_OPTIONS } from '../idempotency.constants.js';
-import { ActRefusedError } from '../idempotency.errors.js';
+import { ActRefusedError, IdempotencyOptionsError } from '../idempotency.errors.js';
 import { type IdempotencyModuleOptions, resolveOptions } from '../idempotency.options.js';
 import { check, must } from '../idempotency.options.checks.js';
 import type { Act, AuditEntry, ListedRecord, ListPage, ListQuery } from '../stores/act.js';
@@ -61,7 +61,9 @@ export class Operator {
     check(new ListShape(), request, 'IdempotencyService.list');
     // null is as good as nothing where a query string was parsed into it.
     const given = Object.fromEntries(Object.entries(request).filter(([, value]) => (value ?? null) !== null));
-    return this.ask(() => this.store.list({ limit: DEFAULT_LIMIT, ...given }));
+    return this.ask(() => this.store.list({ limit: DEFAULT_LIMIT, ...given })).catch((error: unknown) => {
+      throw wrongCursorIn(error) ?? error;
+    });
   }
 
   audit(id: string): Promise<AuditEntry[]> {
@@ -108,6 +110,12 @@ export class Operator {
   private get defaults() {
     return resolveOptions(this.options, {}, 'IdempotencyModule');
   }
+}
+
+/** What only the store can tell is the caller's mistake, and not the store's. */
+function wrongCursorIn(error: unknown): IdempotencyOptionsError | undefined {
+  if (error instanceof IdempotencyOptionsError) return error;
+  return error instanceof Error && error.cause ? wrongCursorIn(error.cause) : undefined;
 }
 
 /** Says what is there instead, never what it answers. */

@@ -1,3 +1,5 @@
+import { IdempotencyOptionsError } from '../idempotency.errors.js';
+
 type Parts<T extends readonly ('string' | 'number')[]> = {
   -readonly [K in keyof T]: T[K] extends 'string' ? string : number;
 };
@@ -7,7 +9,7 @@ export function cursorOf(...parts: readonly (string | number)[]): string {
   return Buffer.from(JSON.stringify(parts)).toString('base64url');
 }
 
-/** @throws TypeError when the text is not a cursor of such parts. */
+/** @throws IdempotencyOptionsError when the text is not a cursor of such parts. */
 export function partsOf<const T extends readonly ('string' | 'number')[]>(
   cursor: string,
   types: T,
@@ -23,7 +25,7 @@ export function partsOf<const T extends readonly ('string' | 'number')[]>(
     parts.length === types.length &&
     parts.every((part, i) => typeof part === types[i]);
   if (isRight) return parts as Parts<T>;
-  throw new TypeError(
+  throw new IdempotencyOptionsError(
     `list({ cursor }): cursor is ${JSON.stringify(cursor)}; it must be that of the page before, from the same store`,
   );
 }

@@ -312,6 +312,9 @@ describe('G51', () => {
     ] as const) {
       await expect(service.list(wrong as never)).rejects.toThrow(`IdempotencyService.list: ${message}`);
     }
+    const made = service.list({ cursor: 'made' });
+    await expect(made).rejects.toThrow(IdempotencyOptionsError);
+    await expect(made).rejects.toThrow('cursor is "made"; it must be that of the page before');
   });
 
   it('lists by state, page by page, and finds by id', async () => {

@@ -40,12 +40,7 @@ class FollowedTransaction implements StoreTransaction {
     return this.transaction.manager;
   }
 
-  async complete(
-    id: string,
-    token: string,
-    response: StoredResponse,
-    retentionMs: number,
-  ): Promise<boolean> {
+  async complete(id: string, token: string, response: StoredResponse, retentionMs: number): Promise<boolean> {
     const isMine = await this.transaction.complete(id, token, response, retentionMs);
     if (isMine) this.other.complete(id, token, response, retentionMs).catch(() => undefined);
     return isMine;
