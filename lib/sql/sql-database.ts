@@ -43,7 +43,7 @@ export class CalledOffError extends Error {
   }
 }
 
-/** A statement that was the victim of others is sent again for this long. */
+/** A statement that was the victim of others is sent again for this long, and once however long that took. */
 const RETRY_FOR_MS = 2_000;
 
 /**
@@ -136,7 +136,8 @@ export abstract class SqlDatabase {
       try {
         return await attempt();
       } catch (error) {
-        if (!this.isTransient(error) || performance.now() > giveUpAt) throw error;
+        const isLate = pauseMs > 1 && performance.now() > giveUpAt;
+        if (!this.isTransient(error) || isLate) throw error;
         await sleep(pauseMs * Math.random());
         if (wanted?.() === false) throw error;
       }
