@@ -11,6 +11,8 @@ export interface CommittedClaim {
   readonly token: string;
   readonly leaseMs: number;
   readonly retentionMs: number;
+  /** It is not given back, but runs out. */
+  readonly isKept: boolean;
   readonly backendTimeoutMs: number;
 }
 
@@ -41,10 +43,14 @@ export async function commitAnswer(
   } catch (error) {
     if (transaction.hasAnswered(causeOf(error))) throw await rolledBack(transaction, error);
     await transaction.rollback();
-    const isGivenBack = await findOut(claim, error, () => store.release(id, token, 'keep', retentionMs));
+    const { isGivenBack, record } = await findOut(claim, error, async () => ({
+      isGivenBack: !claim.isKept && (await store.release(id, token, 'keep', retentionMs)),
+      record: await store.find(id),
+    }));
+    if (record?.state === 'completed' && record.token === token) return true;
     if (isGivenBack) throw new IdempotencyError('unavailable', { retryAfterMs: 1_000, cause: error });
-    const record = await findOut(claim, error, () => store.find(id));
-    return record?.state === 'completed' && record.token === token;
+    if (record?.token === token) throw uncertain(error);
+    return false;
   }
 }
 
@@ -88,12 +94,16 @@ async function findOut<T>(claim: CommittedClaim, cause: unknown, ask: () => Prom
   try {
     return await within(claim.backendTimeoutMs, `Store ${claim.store.name}`, ask);
   } catch {
-    throw new IdempotencyError('outcome-uncertain', {
-      detail: 'The database did not say whether it committed. Ask again: the record tells.',
-      retryAfterMs: 1_000,
-      cause,
-    });
+    throw uncertain(cause);
   }
+}
+
+function uncertain(cause: unknown): IdempotencyError {
+  return new IdempotencyError('outcome-uncertain', {
+    detail: 'The database did not say whether it committed. Ask again: the record tells.',
+    retryAfterMs: 1_000,
+    cause,
+  });
 }
 
 async function rolledBack(transaction: StoreTransaction, error: unknown): Promise<IdempotencyError> {

@@ -270,7 +270,9 @@ export class Ownership {
   private get claim(): CommittedClaim {
     const { leaseMs, retentionMs, backendTimeoutMs } = this.policy;
     const { store } = this.support;
-    return { store, id: this.identity.id, token: this.lease.token, leaseMs, retentionMs, backendTimeoutMs };
+    const { token } = this.lease;
+    const { id } = this.identity;
+    return { store, id, token, leaseMs, retentionMs, isKept: this.keepsClaim, backendTimeoutMs };
   }
 
   private async superseded(): Promise<Settlement> {

@@ -9,23 +9,27 @@ export interface Statement {
 
 /** What is used of a client of `pg`. */
 interface Client {
-  query(statement: unknown, values?: unknown[], callback?: Callback): unknown;
+  query(statement: unknown, values?: unknown, callback?: unknown): unknown;
+  readonly connection?: { readonly stream?: unknown };
   readonly constructor: { readonly Query?: QueryConstructor };
 }
 
-type Callback = (error: unknown, result: unknown) => void;
-type QueryConstructor = new (statement: Statement, values: unknown[], callback: Callback) => Query;
+type QueryConstructor = {
+  new (statement: Statement, values: unknown[], callback: (error: unknown, result: unknown) => void): Query;
+  readonly prototype: Partial<Query>;
+};
 
 /** What is used of a query of `pg`, which sends itself and takes its own answers. */
 interface Query {
   submit(connection: Connection): Error | null;
   handleCommandComplete(answer: unknown, connection: Connection): void;
   handleDataRow(row: unknown): void;
+  handleError(error: unknown, connection: Connection): void;
 }
 
 /** Messages of the extended query protocol. */
 interface Connection {
-  readonly stream: { cork(): void; uncork(): void };
+  readonly stream: { cork(): void; uncork(): void; destroy(): void };
   /** The named statements the server knows. */
   readonly parsedStatements: Record<string, string | undefined>;
   parse(statement: Statement): void;
@@ -40,15 +44,19 @@ const UNSENT = { rows: [], rowCount: null };
 /** Seen in the server's log, too. */
 const NOTHING = 'no row was affected';
 
+const COMMITTING = 'The transaction is being committed: await all that is written before the handler returns';
+
 /**
  * A transaction in as many messages as there are statements in it: `START TRANSACTION` goes along with the first one,
  * `COMMIT` with the last. What comes after a statement that failed the server skips, up to the end of the message: so
  * nothing is committed then.
  *
+ * Everything is handed to the client at once, which sends in the order it is given: nothing overtakes the beginning.
+ *
  * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
  */
 export class PostgresTransaction {
-  #state: 'new' | 'put off' | 'begun' = 'new';
+  #state: 'new' | 'put off' | 'begun' | 'committing' = 'new';
 
   private constructor(
     private readonly client: Client,
@@ -60,7 +68,8 @@ export class PostgresTransaction {
     const client = (await runner.connect()) as Client;
     const { Query } = client.constructor;
     const holder = runner as unknown as { databaseConnection?: unknown };
-    if (!Query || holder.databaseConnection !== client) return undefined;
+    if (!Query?.prototype.handleCommandComplete || !client.connection?.stream) return undefined;
+    if (holder.databaseConnection !== client) return undefined;
     const transaction = new PostgresTransaction(client, Query);
     const query = transaction.#query.bind(transaction);
     holder.databaseConnection = new Proxy(client, {
@@ -96,6 +105,7 @@ export class PostgresTransaction {
       connection.sync();
       return null;
     };
+    this.#state = 'committing';
     try {
       await this.#send(statement, values, (query) => {
         query.submit = (connection) => inOneMessage(connection, () => send(connection));
@@ -105,24 +115,28 @@ export class PostgresTransaction {
     } catch (error) {
       if (!String(property(error, 'message')).includes(NOTHING)) throw error;
       return { rows: [], affected: 0 };
+    } finally {
+      this.#state = 'begun';
     }
     return { rows: [], affected: 1 };
   }
 
   /** In place of the client's own: what comes first takes the beginning along, whoever sends it. */
-  #query(statement: unknown, values?: unknown[], callback?: Callback): unknown {
+  #query(statement: unknown, values?: unknown, callback?: unknown): unknown {
     if (this.#state === 'new' && statement === START) {
       this.#state = 'put off';
       return Promise.resolve(UNSENT);
     }
+    if (this.#state === 'committing' && statement !== 'ROLLBACK')
+      return Promise.reject(new Error(COMMITTING));
     if (!this.#isPutOff()) return this.client.query(statement, values, callback);
     if (statement === 'COMMIT' || statement === 'ROLLBACK') return Promise.resolve(UNSENT);
     const isText = typeof statement === 'string' && !callback;
-    if (isText && values?.length) return this.#beginWith(statement, values);
-    const begun = this.client.query(START) as Promise<unknown>;
-    if (isText) return begun.then(() => this.client.query(statement, values));
-    // A stream, say. It waits in line, and fails if the beginning does.
-    begun.catch(() => undefined);
+    if (isText && Array.isArray(values) && values.length > 0) return this.#beginWith(statement, values);
+    if (isText && (values === undefined || Array.isArray(values)))
+      return this.#begin(`${START}; ${statement}`, []);
+    // A stream, say. It stands in line behind the beginning.
+    this.#begin(START, []).catch(() => undefined);
     return this.client.query(statement, values, callback);
   }
 
@@ -134,25 +148,39 @@ export class PostgresTransaction {
   }
 
   #beginWith(text: string, values: unknown[]): Promise<unknown> {
-    return this.#send({ text }, values, (query) => {
+    return this.#begin(text, values, (query) => {
       const submit = query.submit.bind(query);
-      const handleCommandComplete = query.handleCommandComplete.bind(query);
       query.submit = (connection) =>
         inOneMessage(connection, () => {
           add(connection, START);
           return submit(connection);
         });
+    });
+  }
+
+  /** Sends what begins the transaction. Without one the connection is of no use: what comes next would commit by itself. */
+  #begin(text: string, values: unknown[], change?: (query: Query) => void): Promise<unknown> {
+    return this.#send({ text }, values, (query) => {
+      const handleCommandComplete = query.handleCommandComplete.bind(query);
+      const handleError = query.handleError.bind(query);
+      change?.(query);
+      query.handleError = (error, connection) => {
+        connection.stream.destroy();
+        handleError(error, connection);
+      };
       // The first one is of the beginning.
       query.handleCommandComplete = () => {
         query.handleCommandComplete = handleCommandComplete;
+        query.handleError = handleError;
       };
     });
   }
 
   #send(statement: Statement, values: unknown[], change: (query: Query) => void): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const settle: Callback = (error, result) => (error ? reject(error) : resolve(result));
-      const query = new this.Query({ ...statement }, values, settle);
+      const query = new this.Query({ ...statement }, values, (error, result) =>
+        error ? reject(error) : resolve(result),
+      );
       change(query);
       this.client.query(query);
     });

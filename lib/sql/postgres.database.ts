@@ -41,7 +41,9 @@ interface Reply {
 
 const TRANSIENT = ['40001', '40P01']; // serialization_failure (under a default isolation level above read committed), deadlock
 const SCHEMA_MISSING = ['42P01', '42703', '3F000']; // undefined table, column, schema
-const GOODBYE = ['57P01', '57P02', '57P05']; // admin_shutdown, crash_shutdown, idle_session_timeout
+// admin_shutdown, crash_shutdown, idle_session_timeout, transaction_timeout, statement_completion_unknown
+const GOODBYE = ['57P01', '57P02', '57P05', '25P04', '40003'];
+const CONNECTION_EXCEPTION = /^08[0-9A-Z]{3}$/; // from a pooler between here and the server, for example
 const BROKEN = /^(ECONNRESET|EPIPE)$/;
 
 /** PostgreSQL 9.5 and later. Statements run on the DataSource's (master) pool, never on the application's connection. */
@@ -79,6 +81,7 @@ export class PostgresDatabase extends SqlDatabase {
     const code = String(property(error, 'code'));
     return (
       GOODBYE.includes(code) ||
+      CONNECTION_EXCEPTION.test(code) ||
       BROKEN.test(code) ||
       /^Connection terminated/.test(String(property(error, 'message')))
     );

@@ -46,50 +46,72 @@ it.each([
 });
 
 it(
-  'PostgreSQL: G51 killed between the payout and the answer: neither is there, and the next process does both',
+  'PostgreSQL: G51 killed between payout and answer: neither is there. While both are on their way: both are there',
   async () => {
     const DATABASE_URL = await sharedPostgres().createDatabase();
     const variables = { DATABASE_URL, LOCK: 'none', LEASE_MS: '3000', BANK_LATENCY_MS: '300' };
     const start = () => SampleProcess.start(variables);
     const [victim, other] = await Promise.all([start(), start()]);
     const witness = await new DataSource(dataSourceOptions(DATABASE_URL)).initialize();
-    await victim.pay('order');
-    const lock = witness.createQueryRunner();
-    await lock.startTransaction();
-    const cut = victim.refund('order', 'key').catch(() => 'cut');
-    // With its record locked, the answer is the one thing that cannot be written.
+    const count = (sql: string) => witness.query<unknown[]>(sql).then(({ length }) => length);
+    // A payout of this order is written, and then waits.
+    await witness.query(`
+      CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$;
+      CREATE TRIGGER wait AFTER INSERT ON ledger FOR EACH ROW
+        WHEN (NEW::text LIKE '%interrupted%') EXECUTE FUNCTION wait();`);
+    await victim.pay('interrupted');
+    await victim.pay('sent');
+    const obstacle = witness.createQueryRunner();
+    await obstacle.startTransaction();
+    await obstacle.query('SELECT pg_advisory_xact_lock(1)');
+    const interrupted = victim.refund('interrupted', 'a').catch(() => 'cut');
+    const waiting = 'SELECT 1 FROM pg_locks WHERE NOT granted';
     await eventually(
-      () => lock.query('SELECT 1 FROM idempotency_record FOR UPDATE'),
+      () => count(waiting),
+      (found) => found === 1,
+    );
+    const sent = victim.refund('sent', 'b').catch(() => 'cut');
+    // With its record locked, the answer waits at the server, and its commit behind it.
+    await eventually(
+      () => obstacle.query(`SELECT 1 FROM idempotency_record WHERE "key" = 'b' FOR UPDATE`),
       ({ length }: unknown[]) => length === 1,
     );
-    // Whoever has written to the ledger, and not committed, holds this.
-    const paying = `SELECT 1 FROM pg_locks WHERE relation = 'ledger'::regclass AND mode = 'RowExclusiveLock'`;
     await eventually(
-      () => witness.query(paying),
-      ({ length }: unknown[]) => length === 1,
+      () => count(waiting),
+      (found) => found === 2,
     );
     await victim.process.kill('SIGKILL');
-    expect(await cut).toBe('cut');
-    await lock.rollbackTransaction();
-    await lock.release();
+    expect(await Promise.all([interrupted, sent])).toEqual(['cut', 'cut']);
+    await obstacle.rollbackTransaction();
+    await obstacle.release();
+    // Who has written to the ledger holds this until the end of his transaction.
     await eventually(
-      () => witness.query(paying),
-      ({ length }: unknown[]) => length === 0,
+      () => count(`SELECT 1 FROM pg_locks WHERE relation = 'ledger'::regclass AND mode = 'RowExclusiveLock'`),
+      (found) => found === 0,
     );
-    expect(await other.ledger('order')).toEqual([]);
-    expect((await other.get('/orders/order')).json.status).toBe('PAID');
+    const left = async (order: string) => [
+      (await other.ledger(order)).length,
+      (await other.get(`/orders/${order}`)).json.status,
+    ];
+    expect(await left('interrupted')).toEqual([0, 'PAID']);
+    expect(await left('sent')).toEqual([1, 'REFUNDED']);
 
-    const answer = await eventually(
-      () => other.refund('order', 'key'),
-      ({ status }) => status === 201,
-      20_000,
-    );
-    expect(answer.json).toMatchObject({ orderId: 'order', amount: 100, status: 'REFUNDED' });
-    expect(answer.headers.has('idempotent-replayed')).toBe(false);
-    const late = await other.refund('order', 'key');
-    expect([late.text, late.headers.get('idempotent-replayed')]).toEqual([answer.text, 'true']);
-    expect(await other.ledger('order')).toHaveLength(1);
-    expect((await other.get('/orders/order')).json.status).toBe('REFUNDED');
+    for (const [order, key, isReplay] of [
+      ['interrupted', 'a', false],
+      ['sent', 'b', true],
+    ] as const) {
+      const answer = await eventually(
+        () => other.refund(order, key),
+        ({ status }) => status === 201,
+        20_000,
+      );
+      expect(answer.json).toMatchObject({ orderId: order, amount: 100, status: 'REFUNDED' });
+      expect(answer.headers.has('idempotent-replayed')).toBe(isReplay);
+      const late = await other.refund(order, key);
+      expect([late.text, late.headers.get('idempotent-replayed')]).toEqual([answer.text, 'true']);
+      expect(await left(order)).toEqual([1, 'REFUNDED']);
+    }
     await witness.destroy();
     await other[Symbol.asyncDispose]();
   },

@@ -91,6 +91,50 @@ describe.each([false, true])('preparedStatements: %s', (preparedStatements) => {
     },
   );
 
+  it.each(Object.entries(FIRST))('%s: not awaited it is in the transaction as well', async (_, first) => {
+    const left = (ctx: IdempotencyContext) =>
+      void Promise.resolve(first(ctx, insert())).catch(() => undefined);
+    await expect(
+      run(async (ctx) => {
+        left(ctx);
+        throw new Error('no');
+      }),
+    ).rejects.toThrow('no');
+    // Behind all that was sent.
+    await run(() => 'paid').catch(() => undefined);
+    expect(await bank.payers(key)).toEqual([]);
+    key = `k-${randomUUID()}`;
+    sent = [];
+    await run((ctx) => left(ctx));
+    const commit = sent.findIndex((message) => message.includes('COMMIT'));
+    expect(sent.findLastIndex((message) => message.includes('INTO ledger'))).toBeLessThanOrEqual(commit);
+    expect(await open1()).toEqual([]);
+  });
+
+  it('a beginning that failed: nothing is written by who goes on all the same', async () => {
+    const result = run(async ({ manager }) => {
+      await manager.query('NOT SQL').catch(() => undefined);
+      await manager.query(insert(), ['p']).catch(() => undefined);
+      return 'paid';
+    });
+    await expect(result).rejects.toMatchObject({
+      code: expect.stringMatching(/^(unavailable|transaction-failed)$/),
+    });
+    expect(await bank.payers(key)).toEqual([]);
+    await run(({ manager }) => manager.query(insert(), ['q']));
+    expect(await bank.payers(key)).toEqual(['q']);
+  });
+
+  it('a callback of the client itself is called', async () => {
+    await run(async ({ manager }) => {
+      const client = (await manager.queryRunner!.connect()) as pg.Client;
+      await new Promise<void>((resolve, reject) =>
+        client.query(insert().replace('$1', `'p'`), (error) => (error ? reject(error) : resolve())),
+      );
+    });
+    expect(await bank.payers(key)).toEqual(['p']);
+  });
+
   it('the beginning goes along with the first statement, the commit with the completion', async () => {
     await run(({ manager }) => manager.query(insert(), ['p']));
     key = `k-${randomUUID()}`;
@@ -141,5 +185,14 @@ describe.each([false, true])('preparedStatements: %s', (preparedStatements) => {
     await run(({ manager }) => manager.query(insert(), ['p']));
     dataSource.subscribers.splice(dataSource.subscribers.indexOf(subscriber), 1);
     expect(seen).toEqual(['before 0', 'after 1']);
+    // What goes wrong after the commit changes nothing about it, whatever it looks like.
+    const failing = {
+      afterTransactionCommit: () => Promise.reject(Object.assign(new Error('late'), { code: '40001' })),
+    };
+    dataSource.subscribers.push(failing);
+    key = `k-${randomUUID()}`;
+    expect(await run(({ manager }) => manager.query(insert(), ['p']))).toMatchObject({ attempt: 1 });
+    dataSource.subscribers.splice(dataSource.subscribers.indexOf(failing), 1);
+    expect(await bank.payers(key)).toEqual(['p']);
   });
 });

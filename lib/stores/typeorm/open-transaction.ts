@@ -30,6 +30,7 @@ export class OpenTransaction implements StoreTransaction {
   #endedBy: unknown;
   #sawConflict = false;
   #mayBeCommitted = false;
+  #isCommitted = false;
 
   private constructor(
     private readonly dialect: Dialect,
@@ -60,7 +61,7 @@ export class OpenTransaction implements StoreTransaction {
     const { last } = this.lent;
     const run: Run = (sql, parameters) =>
       last ? this.#committing(() => last(sql, parameters)) : this.#thenCommit(sql, parameters);
-    return this.#last(() => this.dialect.completeBy(run, id, token, response, Math.ceil(retentionMs)));
+    return this.#last(() => this.dialect.completeBy(run, id, token, response, Math.ceil(retentionMs), true));
   }
 
   recordStep(id: string, token: string, step: StepRecord): Promise<boolean> {
@@ -68,12 +69,17 @@ export class OpenTransaction implements StoreTransaction {
   }
 
   async commit(): Promise<void> {
+    if (this.#isOver) throw new Error(OVER);
     this.#state = 'ending';
     if (this.#endedBy) throw this.#endedBy;
     this.#mayBeCommitted = true;
-    await this.#runner.commitTransaction();
-    this.#state = 'over';
-    await this.lent.giveBack(false);
+    try {
+      await this.#runner.commitTransaction();
+    } finally {
+      // Also if a subscriber failed afterwards.
+      this.#isCommitted = !this.#runner.isTransactionActive;
+    }
+    await this.#giveBack();
   }
 
   async rollback(): Promise<void> {
@@ -94,8 +100,9 @@ export class OpenTransaction implements StoreTransaction {
   }
 
   hasAnswered(error: unknown): boolean {
+    if (!this.#mayBeCommitted) return true;
     const cause = driverError(error);
-    return !this.#mayBeCommitted || (isAnswer(cause) && !this.dialect.database.isDisconnect(cause));
+    return !this.#isCommitted && isAnswer(cause) && !this.dialect.database.isDisconnect(cause);
   }
 
   async #thenCommit<R>(sql: string, parameters: readonly Parameter[]): Promise<Result<R>> {
@@ -114,9 +121,16 @@ export class OpenTransaction implements StoreTransaction {
     this.#mayBeCommitted = true;
     const result = await commit();
     if (result.affected === 0) return result;
-    this.#state = 'over';
-    await broadcaster.broadcast('AfterTransactionCommit').finally(() => this.lent.giveBack(false));
+    this.#isCommitted = true;
+    await broadcaster.broadcast('AfterTransactionCommit').finally(() => this.#giveBack());
     return result;
+  }
+
+  /** A rollback that came meanwhile does so itself, when it has its answer. */
+  async #giveBack(): Promise<void> {
+    if (this.#isOver) return;
+    this.#state = 'over';
+    await this.lent.giveBack(false);
   }
 
   /** By a rollback, which may come at any time. */

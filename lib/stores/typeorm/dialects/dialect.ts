@@ -94,21 +94,22 @@ export abstract class Dialect {
     return this.completeBy(this.alone, id, token, response, retentionMs);
   }
 
-  /** The same statement wherever it is to run: in a transaction it is the last one. */
+  /** @param isLast of a transaction, and not sent again: what is completed already stays as it is. */
   async completeBy(
     run: Run,
     id: string,
     token: string,
     response: StoredResponse,
     retentionMs: number,
+    isLast = false,
   ): Promise<boolean> {
     const { affected } = await run(
       this.once(
-        'complete',
+        isLast ? 'complete last' : 'complete',
         () => `UPDATE ${this.table}
        SET state = 'completed', status = ?, headers = ?, body = ?,
            lease_until = 0, completed_at = ${this.now}, expires_at = ${this.now} + ?
-       WHERE id = ? AND token = ?`,
+       WHERE id = ? AND token = ?${isLast ? ` AND state <> 'completed'` : ''}`,
       ),
       [
         response.status,
