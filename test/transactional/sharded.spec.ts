@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
+import type { StoreTransaction } from 'nestjs-idempotent';
 import { shardedStore } from 'nestjs-idempotent/stores/typeorm';
 import { MARIADB, POSTGRES, storeOf } from '../stores/typeorm-flavours.js';
 import { eventually } from '../support/eventually.js';
+import { wrapped } from '../support/fixtures/wrapped.js';
 import { expectReplayOf } from '../support/http-app.js';
 import { Bank, pay, type Work } from './transactional-app.js';
 
@@ -15,6 +17,8 @@ function stores() {
   const [north, south] = banks.map(({ witness }, i) => storeOf(i ? MARIADB : POSTGRES, witness));
   return { north: north!, south: south! };
 }
+
+type Shards = ReturnType<typeof stores>;
 
 const keysOf = (run: string) => Array.from({ length: 12 }, (_, i) => `${run} ${i}`);
 
@@ -42,12 +46,12 @@ it('G52 the writes are in the shard of the record, and commit together with it',
 });
 
 describe.each([
-  ['step 1', 0, () => shardedStore({ shards: pick('north'), next: pick('south') })],
-  ['step 2', 1, () => shardedStore({ shards: pick('south'), previous: pick('north') })],
+  ['step 1', 0, ({ north, south }: Shards) => shardedStore({ shards: { north }, next: { south } })],
+  ['step 2', 1, ({ north, south }: Shards) => shardedStore({ shards: { south }, previous: { north } })],
 ] as const)('while all keys move, %s', (_step, lead, storeIn) => {
   it('G52 they are in the leading place, and the other one is told', async () => {
     const key = randomUUID();
-    const app = await banks[0].app((ctx) => pay(ctx), { store: storeIn() });
+    const app = await banks[0].app((ctx) => pay(ctx), { store: storeIn(stores()) });
     const first = await app.post('/pay', key, {});
     expect(first.status).toBe(201);
     expect(await banks[lead].payers(key)).toEqual(['p']);
@@ -64,6 +68,26 @@ describe.each([
     }
   });
 
+  it('a commit whose reply is lost counts, although the other place knows nothing of it', async () => {
+    const key = randomUUID();
+    const { north, south } = stores();
+    const { transactions } = lead === 0 ? north : south;
+    const begin = transactions.begin.bind(transactions);
+    let lost = 0;
+    transactions.begin = async (...args) =>
+      wrapped<StoreTransaction>(await begin(...args), {
+        complete: async (next) => {
+          await next();
+          throw new Error(`reply ${++lost} is lost`);
+        },
+      });
+    const app = await banks[0].app((ctx) => pay(ctx), { store: storeIn({ north, south }) });
+    const first = await app.post('/pay', key, {});
+    expect([first.status, lost]).toEqual([201, 1]);
+    expect(await banks[lead].payers(key)).toEqual(['p']);
+    expectReplayOf(first, await app.post('/pay', key, {}));
+  });
+
   it('an error rolls back, and a step is there in both or in none', async () => {
     const key = randomUUID();
     let attempts = 0;
@@ -74,7 +98,7 @@ describe.each([
       if (++attempts === 1) throw new Error('crash');
       return attempts;
     };
-    const app = await banks[0].app(work, { store: storeIn(), transactional: false });
+    const app = await banks[0].app(work, { store: storeIn(stores()), transactional: false });
     expect((await app.post('/pay', key, {})).status).toBe(500);
     expect((await app.post('/pay', key, {})).text).toBe('2');
     expect(await banks[lead].payers(key)).toEqual(['step']);
@@ -85,7 +109,7 @@ describe.each([
         await pay(ctx);
         throw new Error('crash');
       },
-      { store: storeIn() },
+      { store: storeIn(stores()) },
     );
     const other = randomUUID();
     expect((await failing.post('/pay', other, {})).status).toBe(500);
