@@ -102,8 +102,8 @@ describe('five servers', () => {
       for (const admin of admins) {
         const stats = await admin.info('commandstats');
         const calls = Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1]);
-        // One more where the clocks of process and server differ, or the process stood still.
-        expect([3, 4]).toContain(calls);
+        // One more where the clocks of process and server differ, and another one where the process stood still.
+        expect([3, 4, 5]).toContain(calls);
       }
     });
 

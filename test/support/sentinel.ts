@@ -1,6 +1,5 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis, RedisOptions } from 'ioredis';
 import { eventually } from './eventually.js';
 import { redisClient } from './redis-client.js';
@@ -55,11 +54,14 @@ export async function startSentinels(): Promise<Sentinels> {
     failover: async () => {
       // Right after the start, or another one, they may find no suitable replica yet.
       const before = await masterPort();
-      await eventually(async () => {
-        await admin.call('SENTINEL', 'FAILOVER', NAME).catch(() => undefined);
-        await sleep(500);
-        return (await masterPort()) !== before;
-      }, 'a failover');
+      const begun = () =>
+        admin.call('SENTINEL', 'FAILOVER', NAME).then(
+          () => true,
+          () => false,
+        );
+      await eventually(begun, 'a failover that begins');
+      // Asked for once more it would lead back.
+      await eventually(async () => (await masterPort()) !== before, 'a failover');
     },
   };
 }
