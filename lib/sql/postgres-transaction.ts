@@ -44,7 +44,7 @@ const UNSENT = { rows: [], rowCount: null };
 /** Seen in the server's log, too. */
 const NOTHING = 'no row was affected';
 
-const COMMITTING = 'The transaction is being committed: await all that is written before the handler returns';
+const TOO_LATE = 'The transaction is committed or over: await all that is written before the handler returns';
 
 /**
  * A transaction in as many messages as there are statements in it: `START TRANSACTION` goes along with the first one,
@@ -56,7 +56,7 @@ const COMMITTING = 'The transaction is being committed: await all that is writte
  * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
  */
 export class PostgresTransaction {
-  #state: 'new' | 'put off' | 'begun' | 'committing' = 'new';
+  #state: 'new' | 'put off' | 'begun' | 'committing' | 'over' = 'new';
 
   private constructor(
     private readonly client: Client,
@@ -116,9 +116,15 @@ export class PostgresTransaction {
       if (!String(property(error, 'message')).includes(NOTHING)) throw error;
       return { rows: [], affected: 0 };
     } finally {
-      this.#state = 'begun';
+      // Unless it was given up meanwhile.
+      if (this.#state === 'committing') this.#state = 'begun';
     }
     return { rows: [], affected: 1 };
+  }
+
+  /** The connection is given back: what still comes would be somebody else's. */
+  close(): void {
+    this.#state = 'over';
   }
 
   /** In place of the client's own: what comes first takes the beginning along, whoever sends it. */
@@ -127,8 +133,8 @@ export class PostgresTransaction {
       this.#state = 'put off';
       return Promise.resolve(UNSENT);
     }
-    if (this.#state === 'committing' && statement !== 'ROLLBACK')
-      return Promise.reject(new Error(COMMITTING));
+    const isTooLate = this.#state === 'over' || (this.#state === 'committing' && statement !== 'ROLLBACK');
+    if (isTooLate) return Promise.reject(new Error(TOO_LATE));
     if (!this.#isPutOff()) return this.client.query(statement, values, callback);
     if (statement === 'COMMIT' || statement === 'ROLLBACK') return Promise.resolve(UNSENT);
     const isText = typeof statement === 'string' && !callback;

@@ -101,10 +101,12 @@ export class PostgresDatabase extends SqlDatabase {
     const runner = this.dataSource.createQueryRunner('master');
     const transaction = await PostgresTransaction.on(runner);
     const { releasePostgresConnection } = runner as unknown as Partial<PostgresRunner>;
-    const giveBack = (isBroken: boolean) =>
-      isBroken && releasePostgresConnection
+    const giveBack = (isBroken: boolean) => {
+      transaction?.close();
+      return isBroken && releasePostgresConnection
         ? releasePostgresConnection.call(runner, new Error('The connection is in an unknown state'))
         : runner.release();
+    };
     const last: Run | undefined =
       transaction && ((sql, parameters) => transaction.last(this.#lastStatement(sql), parameters));
     return { runner, last, giveBack };

@@ -3,7 +3,7 @@ import pg from 'pg';
 import { IdempotencyService, type IdempotencyContext } from 'nestjs-idempotent';
 import type { DataSource } from 'typeorm';
 import { open, POSTGRES } from '../stores/typeorm-flavours.js';
-import type { TestApp } from '../support/http-app.js';
+import { Gate, type TestApp } from '../support/http-app.js';
 import { startProxy } from '../support/proxy.js';
 import { Bank } from './transactional-app.js';
 
@@ -109,6 +109,27 @@ describe.each([false, true])('preparedStatements: %s', (preparedStatements) => {
     const commit = sent.findIndex((message) => message.includes('COMMIT'));
     expect(sent.findLastIndex((message) => message.includes('INTO ledger'))).toBeLessThanOrEqual(commit);
     expect(await open1()).toEqual([]);
+  });
+
+  it('what is not awaited and comes too late writes nothing', async () => {
+    let dataSource!: DataSource;
+    let late!: Promise<unknown>;
+    const gate = new Gate();
+    const slow = {
+      beforeQuery: async ({ query }: { query: string }) => {
+        if (query.includes('INTO ledger')) await gate.opened;
+      },
+    };
+    await run(({ manager }) => {
+      ({ dataSource } = manager as unknown as { dataSource: DataSource });
+      dataSource.subscribers.push(slow);
+      late = manager.query(insert(), ['late']).catch((error: Error) => error.message);
+      return 'paid';
+    });
+    gate.open();
+    expect(await late).toContain('await all that is written before the handler returns');
+    dataSource.subscribers.splice(dataSource.subscribers.indexOf(slow), 1);
+    expect(await bank.payers(key)).toEqual([]);
   });
 
   it('a beginning that failed: nothing is written by who goes on all the same', async () => {
